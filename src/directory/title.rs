@@ -1,0 +1,52 @@
+//! A title: a name below a zone's apex, everything beneath it, and the key that holds it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Timestamp;
+use super::name::Name;
+use super::rrset::{Rrset, Rtype};
+use crate::crypto::digest::Digest;
+use crate::crypto::ed25519::PublicKey;
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Title {
+    pub zone: Name,
+    pub name: Name,
+    pub owner: PublicKey,
+    /// Sequence number of the last operation.
+    pub sequence: u64,
+    /// Digest of the last signed operation: the next one must name it.
+    pub head: Digest,
+    /// Agreed time of registration.
+    pub since: Timestamp,
+    /// The key it is offered to, if a transfer waits to be accepted.
+    pub offered_to: Option<PublicKey>,
+    /// The owner's records, at the title's name and beneath it. The KEY record of the owner is not among them: it
+    /// follows from `owner`.
+    pub records: BTreeMap<(Name, Rtype), Rrset>,
+}
+
+/// One accepted operation in a title's history.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct HistoryEntry {
+    pub sequence: u64,
+    /// Place of the operation in the order of all operations, from 1; 0 for the genesis.
+    pub position: u64,
+    pub time: Timestamp,
+    pub digest: Digest,
+    pub signer: PublicKey,
+    /// What was done, in a word or two, and to whom: for people.
+    pub event: Event,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Event {
+    Genesis { owner: PublicKey },
+    Registered { owner: PublicKey },
+    RecordsSet { changed: Vec<(Name, Rtype)> },
+    Offered { to: PublicKey },
+    Accepted { from: PublicKey, to: PublicKey },
+    CertificateRequested { names: Vec<Name> },
+}

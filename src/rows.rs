@@ -1,0 +1,51 @@
+//! What the state machine writes down: rows of tables, as values.
+//!
+//! The functional core never touches a disk. After each commit it hands over the rows that changed; the shell writes
+//! them in one batch together with the height they belong to, and gives all of them back when the process starts.
+
+use serde::{Deserialize, Serialize};
+
+/// A table of rows. The number is the first part of the stored schema: never reuse one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[repr(u8)]
+pub enum Table {
+    /// Singletons, by short ASCII key.
+    Meta = 0,
+    /// Name of the title → title.
+    Title = 1,
+    /// (name of the title, sequence as u64 big-endian) → history entry.
+    History = 2,
+    /// Digest of the operation → outcome.
+    Outcome = 3,
+    /// Task number as u64 big-endian → signing task.
+    Task = 4,
+    /// (author, batch number) → batch of nonce commitments.
+    Nonces = 5,
+    /// (zone, name, type) → RRset with its signature, as published.
+    Signed = 6,
+    /// Position of the operation that asked for it → certificate.
+    Certificate = 7,
+    /// (round, author) → height at which the block of that slot was emitted.
+    Emitted = 8,
+}
+
+/// One change: a row written, or deleted if there is no value.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Row {
+    pub table: Table,
+    pub key: Vec<u8>,
+    pub value: Option<Vec<u8>>,
+}
+
+impl Row {
+    pub fn put(table: Table, key: impl Into<Vec<u8>>, value: Vec<u8>) -> Self {
+        Self { table, key: key.into(), value: Some(value) }
+    }
+
+    pub fn delete(table: Table, key: impl Into<Vec<u8>>) -> Self {
+        Self { table, key: key.into(), value: None }
+    }
+}
+
+/// The rows of one table as they are read back at the start: keys and values in key order.
+pub type TableRows = Vec<(Vec<u8>, Vec<u8>)>;

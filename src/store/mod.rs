@@ -1,0 +1,3 @@
+//! What is durable, and what readers see of it.
+
+pub mod view;
