@@ -13,14 +13,35 @@ pub const MAX_NAME: usize = 255;
 pub const MAX_LABEL: usize = 63;
 /// Records in one RRset. More make an answer that no UDP client can use (CVE-2024-1737).
 pub const MAX_RECORDS_PER_RRSET: usize = 100;
-/// RRsets under one title, over all its names.
-pub const MAX_RRSETS_PER_TITLE: usize = 256;
+/// Types at one name: answers to ANY, and the walk through a name's types, stay short (CVE-2024-1737).
+pub const MAX_TYPES_PER_NAME: usize = 100;
+/// RRsets under one title, over all its names. The glue beneath `net.` in the root zone takes 337.
+pub const MAX_RRSETS_PER_TITLE: usize = 512;
 /// Bytes of one record's RDATA: a message holds 65,535 bytes; leave room for header, owner, signature.
 pub const MAX_RDATA: usize = 16 * 1024;
-/// Bytes of all RDATA under one title.
+/// Bytes on the wire of all records at one name, owner names compressed: with their signatures and a question, they
+/// fit in one message of 65,535 bytes.
+pub const MAX_NAME_RECORDS_BYTES: usize = 48 * 1024;
+/// Bytes of all RDATA under one title, and of the owner name of each RRset.
 pub const MAX_TITLE_BYTES: usize = 64 * 1024;
 /// Seconds a record may be cached: a week, so that a transfer is seen everywhere within that time.
 pub const MAX_TTL: u32 = 7 * 24 * 3600;
+
+// --- master files (RFC 1035 §5) ---
+
+/// $INCLUDE inside $INCLUDE, at most: deeper ones are loops.
+pub const MAX_INCLUDE_DEPTH: usize = 8;
+/// Files read for one zone: bounds what nested includes multiply to.
+pub const MAX_INCLUDED_FILES: usize = 1024;
+/// Records in one zone's file. At about 1 KiB each in memory with its signature, what one process holds.
+pub const MAX_ZONE_RECORDS: usize = 4_000_000;
+/// Tokens in one entry of a master file: a parenthesis left open ends here.
+pub const MAX_ENTRY_TOKENS: usize = 4096;
+
+// --- titles ---
+
+/// Bytes of a title's stored row: records at their bounds, type, TTL and lengths beside them, and the title's own fields.
+pub const MAX_TITLE_ROW: usize = 256 * 1024;
 
 // --- operations ---
 
@@ -36,23 +57,319 @@ pub const MAX_SPKI: usize = 1200;
 /// Live certificates kept with one title.
 pub const MAX_CERTIFICATES_PER_TITLE: usize = 64;
 
+// --- config ---
+
+/// Bytes of a configuration or key file: room for a replica's shares of the keys of a thousand zones.
+pub const MAX_CONFIG_FILE: u64 = 4 * 1024 * 1024;
+/// Threads that answer DNS over UDP: more than any machine we run on has cores.
+pub const MAX_DNS_WORKERS: usize = 64;
+
 // --- order ---
 
 /// Bytes of one block's payload: a few round trips' worth at gigabit speed; larger ones delay everybody's round.
 pub const MAX_PAYLOAD: usize = 1024 * 1024;
+/// Parents of one block: every replica's block of the previous round, and late ones up to three times as many again at 64
+/// replicas. What does not fit is a parent of the next block.
+pub const MAX_PARENTS: usize = 4 * MAX_REPLICAS;
+/// Bytes of one encoded block: payload, parents of at most 50 bytes each, and the fixed fields.
+pub const MAX_BLOCK: usize = MAX_PAYLOAD + 50 * MAX_PARENTS + 512;
+/// Rounds, at most: far beyond any run (8,900 years at a thousand a second), so that sums of rounds cannot overflow.
+pub const MAX_ROUND: u64 = 1 << 48;
+/// Rounds below a committed leader whose blocks it may still emit, and that a block's parents may lie below it. A round
+/// costs a synced write and a message delay, hence at least 1 ms: 10,000 rounds are at least 10 s.
+pub const ORDER_DEPTH: u64 = 10_000;
+/// Rounds that a block may be ahead of the last complete round and still be kept. What is further ahead is pulled when the
+/// rounds between have come.
+pub const ACCEPT_WINDOW: u64 = 128;
+/// Blocks of one author kept while their parents are missing: one for each round of the window.
+pub const MAX_SUSPENDED_BLOCKS: usize = 128;
+/// Bytes of one author's blocks kept while their parents are missing: eight of the largest.
+pub const MAX_SUSPENDED_BYTES: usize = 8 * 1024 * 1024;
+/// Missing parents asked for in one message on account of one author, so that invented ones do not crowd out real ones.
+pub const MAX_FETCHED_REFERENCES: usize = 64;
+/// Rounds below the last committed leader whose ordered blocks stay in memory: what slightly slower peers ask for.
+/// Older ones are on disk.
+pub const KEPT_ROUNDS: u64 = 64;
+/// Bytes above which an ordered block is left to the disk at once: 64 rounds of larger ones would fill the memory.
+pub const MAX_KEPT_BLOCK: usize = 16 * 1024;
+/// Rounds that a replica may be behind what a kernel has shown before it stops proposing and only catches up.
+pub const CATCH_UP_ROUNDS: u64 = 8;
+/// Rounds below a committed leader in which an author must have had a block ordered to count as alive.
+pub const ALIVE_ROUNDS: u64 = 16;
+/// Leader slots in one round, at most: with as many as replicas every block of a round could lead.
+pub const MAX_LEADERS_PER_ROUND: usize = 8;
 
 // --- crypto ---
 
+/// Bits of an RSA modulus: what every TLS client accepts, for a CA that lives less than ten years (NIST SP 800-57).
+pub const RSA_MODULUS_BITS: u32 = 2048;
+/// Bytes of an RSA modulus, and of a signature.
+pub const RSA_MODULUS_BYTES: usize = RSA_MODULUS_BITS as usize / 8;
+/// Bits of each of the two primes.
+pub const RSA_PRIME_BITS: u32 = RSA_MODULUS_BITS / 2;
+/// Bits of the response in a proof of an RSA share: those of the modulus and twice those of the challenge (Shoup §3.1).
+pub const RSA_RESPONSE_BITS: u32 = RSA_MODULUS_BITS + 2 * 256;
+/// Bytes of an encoded RSA share: value, challenge and response.
+pub const RSA_SHARE_BYTES: usize = RSA_MODULUS_BYTES + 32 + RSA_RESPONSE_BITS as usize / 8;
+/// Bytes of an encoded RSA public key, at most: modulus, generator and a verification key of each replica.
+pub const MAX_RSA_PUBLIC_BYTES: usize = RSA_MODULUS_BYTES * (MAX_REPLICAS + 2) + 2;
+
 // --- signing ---
+
+/// Commitments in one batch of nonces: 64 bytes each, so that a full batch is a sixteenth of a block's payload.
+pub const MAX_NONCE_BATCH: usize = 1024;
+/// Commitments of one replica that are ordered and not yet used: enough to sign the real root zone at genesis in one go
+/// (2,800 RRsets, two signers of four), at 256 KiB of memory a replica.
+pub const MAX_UNUSED_NONCES: usize = 4096;
+/// Rounds from an assignment to its first deadline. A share is ordered two wave lengths later if all goes well (one to
+/// see the commit, one to commit the share); half as much again for unequal links.
+pub const SHARE_DEADLINE_ROUNDS: u64 = 16;
+/// Doublings of that distance, at most: 2¹⁹ rounds are more than an hour at the fastest pace.
+pub const MAX_DEADLINE_DOUBLINGS: u32 = 15;
+/// Attempts at one task whose late shares still count. Distances double, so the sixteenth is hours after the first.
+pub const MAX_LIVE_ATTEMPTS: usize = 16;
+/// Rounds from a demotion to the first probe: a few deadlines, so that what delayed the signer may have passed.
+pub const PROBE_ROUNDS: u64 = 64;
+/// Doublings of that distance, at most: a replica that is back after days is tried again within minutes.
+pub const MAX_PROBE_DOUBLINGS: u32 = 10;
+/// Rounds without a demotion after which an earlier one is forgotten.
+pub const STRIKE_DECAY_ROUNDS: u64 = 1 << 14;
+/// Bytes of a share of an RSA signature: RSA-4096 with a proof of twice that size fits.
+pub const MAX_RSA_SHARE: usize = 2048;
 
 // --- ca ---
 
+/// Seconds a certificate is valid from agreed time on: short enough to need no revocation pointers (BR §4.9.7, seven
+/// days), long enough to renew by hand once a week fails only the careless.
+pub const CERTIFICATE_VALIDITY_S: u64 = 6 * 24 * 3600;
+/// Seconds from a certificate's first to its last second, at most: what the BR call short-lived.
+pub const MAX_CERTIFICATE_VALIDITY_S: u64 = 7 * 24 * 3600;
+/// Seconds by which validity starts before agreed time, for clients whose clocks are late (BR §7.1.2.7 allows 48 h).
+pub const CERTIFICATE_BACKDATE_S: u64 = 3600;
+/// Seconds that a title must still live to be worth a certificate.
+pub const MIN_CERTIFICATE_VALIDITY_S: u64 = 3600;
+/// Seconds since the epoch of the last second of the year 9999, the last that X.509 can name (RFC 5280 §4.1.2.5).
+pub const MAX_CERTIFICATE_TIME_S: u64 = 253_402_300_799;
+/// Bytes of a to-be-signed certificate: the names and the key at their largest, and 2 KiB for the rest.
+pub const MAX_TBS: usize = MAX_SANS * 260 + MAX_SPKI + 2048;
+/// Bytes of a certification request, in DER or PEM: one with a hundred names and an RSA-4096 key has under 8 KiB.
+pub const MAX_CSR: usize = 16 * 1024;
+/// Bits of an RSA modulus in a certificate, at least (BR §6.1.5).
+pub const MIN_RSA_BITS: u32 = 2048;
+/// Bits of an RSA modulus in a certificate, at most: larger ones cost every client, and some refuse them.
+pub const MAX_RSA_BITS: u32 = 4096;
+/// The largest prime tried against an RSA modulus (BR §6.1.6: no factors smaller than 752).
+pub const MAX_SMALL_PRIME: u16 = 751;
+/// Rounds of Fermat's factorization tried against an RSA modulus (BR §6.1.1.3 asks for 100).
+pub const FERMAT_ROUNDS: usize = 100;
+/// Bytes of the authority's RSA modulus and of its signatures: 2048 bits, which every client accepts.
+pub const RSA_AUTHORITY_BYTES: usize = 256;
+/// Zones in the authority's name constraints: verifiers compare each with each name of a chain, and cap that work.
+pub const MAX_CONSTRAINED_ZONES: usize = 256;
+
 // --- store ---
+
+/// Bytes of RocksDB's block cache: the state lives in the process's memory, so few reads reach the disk.
+pub const STORE_BLOCK_CACHE: usize = 8 * 1024 * 1024;
+/// Bytes of RocksDB's write buffers, all together: a few seconds of blocks at full speed.
+pub const STORE_WRITE_BUFFERS: usize = 12 * 1024 * 1024;
+/// Bytes of one column family's write buffer.
+pub const STORE_WRITE_BUFFER: usize = 4 * 1024 * 1024;
+/// Bytes of RocksDB's write-ahead logs: what is read again at the start after a crash.
+pub const STORE_LOG: u64 = 32 * 1024 * 1024;
+/// Files that RocksDB holds open. Each keeps its index in memory.
+pub const STORE_OPEN_FILES: i32 = 128;
 
 // --- peer ---
 
+/// Bytes of one block on a link: its payload, and room for parents, coin share and signature at 64 replicas.
+pub const MAX_BLOCK_MESSAGE: usize = MAX_PAYLOAD + 64 * 1024;
+/// Blocks asked for in one message.
+pub const MAX_FETCH: usize = 1024;
+/// Blocks in one answer, so that many small ones cost the receiver no more than a few large ones.
+pub const MAX_ANSWERED_BLOCKS: usize = 1024;
+/// Bytes of all blocks in one answer, with 4 for each block's length: a block of any size fits.
+pub const MAX_BLOCKS_ANSWER: usize = 2 * 1024 * 1024;
+/// Bytes of an answer to a start-up query: two rounds, a block and signatures.
+pub const MAX_STARTUP_ANSWER: usize = MAX_BLOCK_MESSAGE + 4096;
+/// Bytes of one frame after its length: the largest message, its kind and the frame's.
+pub const MAX_FRAME: usize = MAX_BLOCKS_ANSWER + 2;
+/// Bytes queued towards one peer. At 15 peers that are all gone, what is queued takes 60 MiB at most.
+pub const OUTBOX_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes that a queued message counts beyond its own, for the memory around it.
+pub const OUTBOX_OVERHEAD: usize = 128;
+/// Bytes gathered into one write to a link, unless one message is longer.
+pub const WRITE_BATCH: usize = 64 * 1024;
+/// Messages of one peer that the node has not yet dealt with: enough to keep it busy, few enough to leave room for others.
+pub const INBOUND_MESSAGES: usize = 64;
+/// Bytes of one peer's messages that the node has not yet dealt with: two of the largest.
+pub const INBOUND_BYTES: usize = 2 * MAX_FRAME;
+/// Connections that have not shown a member's key yet. When there are more, the oldest is closed: a stranger who wants to
+/// keep members out must open this many within one round trip.
+pub const PENDING_HANDSHAKES: usize = 128;
+/// Milliseconds for TCP connect, TLS handshake and hello, together.
+pub const HANDSHAKE_TIMEOUT_MS: u64 = 5_000;
+/// Milliseconds between pings.
+pub const PING_INTERVAL_MS: u64 = 5_000;
+/// Milliseconds without a whole frame after which a link counts as dead: six pings, or the largest frame at 70 kB/s.
+pub const LINK_IDLE_MS: u64 = 30_000;
+/// Milliseconds for one write to be taken by the peer. A dead process closes its links at once; this is for the others.
+pub const WRITE_TIMEOUT_MS: u64 = 30_000;
+/// Milliseconds before the second attempt to reach a peer.
+pub const RECONNECT_FIRST_MS: u64 = 50;
+/// Milliseconds between attempts, at most.
+pub const RECONNECT_LAST_MS: u64 = 2_000;
+
 // --- dns ---
+
+/// Bytes of a UDP response without EDNS (RFC 1035 §4.2.1), and the least that EDNS can ask for (RFC 6891 §6.2.3).
+pub const MIN_UDP_RESPONSE: usize = 512;
+/// Bytes of a UDP response with EDNS: fits every path without fragments (DNS flag day 2020, RFC 9715).
+pub const MAX_UDP_RESPONSE: u16 = 1232;
+/// Bytes of a message over a stream (RFC 1035 §4.2.2).
+pub const MAX_STREAM_MESSAGE: usize = 65_535;
+/// Bytes of a query that is read, over any transport: a name, a type and some options are a tenth of it.
+pub const MAX_QUERY: usize = 4096;
+/// Records after the question of a query: OPT, TSIG or SIG(0), and the SOA of an IXFR; one to spare.
+pub const MAX_QUERY_RECORDS: usize = 4;
+/// CNAME and DNAME records followed in one answer. Resolvers give up at about the same length.
+pub const MAX_CNAME_CHAIN: usize = 8;
+/// Datagrams taken and sent with one system call: enough to make the call cheap, little enough to stay in cache.
+pub const UDP_BATCH: usize = 32;
+/// Milliseconds after which an idle UDP worker looks whether it shall stop.
+pub const UDP_STOP_CHECK_MS: u64 = 200;
+/// Bytes of socket buffer asked for in each direction: a burst of some thousand queries.
+pub const UDP_SOCKET_BUFFER: usize = 4 * 1024 * 1024;
+/// Stream connections served at once. At the limit the one longest without a query gives way.
+pub const MAX_DNS_CONNECTIONS: usize = 1024;
+/// Stream connections from one client address (an IPv6 client counts by its /64).
+pub const MAX_DNS_CONNECTIONS_PER_CLIENT: usize = 128;
+/// Seconds in which the next whole query must have arrived (RFC 7766 §6.2.3).
+pub const DNS_STREAM_IDLE_SECONDS: u64 = 10;
+/// Seconds in which what was written must have been taken by the client.
+pub const DNS_STREAM_WRITE_SECONDS: u64 = 5;
+/// Seconds that a connection lives, however busy: its place is given back now and then.
+pub const DNS_STREAM_TOTAL_SECONDS: u64 = 300;
+/// Bytes of answers gathered before they are written: pipelined queries share a write, slow readers hold no more.
+pub const DNS_STREAM_WRITE_BUFFER: usize = 16 * 1024;
 
 // --- http ---
 
+/// Connections to the HTTP API at a time: each may hold a long poll, none costs more than a few kilobytes.
+pub const MAX_HTTP_CONNECTIONS: usize = 1024;
+/// Of these, from one address: one client cannot take all, and a load generator of 64 workers fits in.
+pub const MAX_HTTP_CONNECTIONS_PER_ADDRESS: usize = 512;
+/// Requests that wait for an outcome at a time; more are told to come again, so that short requests find room.
+pub const MAX_HTTP_WAITING: usize = 768;
+/// Milliseconds that one request may wait for an outcome.
+pub const MAX_HTTP_WAIT_MS: u64 = 30_000;
+/// Seconds between two requests on a connection, and to read a request's head, before it is closed.
+pub const HTTP_HEAD_TIMEOUT_S: u64 = 10;
+/// Seconds in which a request's body must have come: 72 KiB in 10 s is slower than any modem.
+pub const HTTP_BODY_TIMEOUT_S: u64 = 10;
+/// Seconds that a client may leave an answer unread before it is cut off.
+pub const HTTP_WRITE_TIMEOUT_S: u64 = 10;
+/// Bytes of a request's head.
+pub const MAX_HTTP_HEAD: usize = 16 * 1024;
+/// Entries in one answer about a title's history, the newest; an event with names in it has up to 10 KiB.
+pub const MAX_HISTORY_ENTRIES: usize = 500;
+/// Names listed in one event of a history.
+pub const MAX_EVENT_ITEMS: usize = 8;
+
 // --- client ---
+
+/// Bytes of an answer that a client reads: a title with its full allowance of records in presentation form.
+pub const MAX_ANSWER: usize = 8 * 1024 * 1024;
+/// Bytes of an outcome or acknowledgement that a client reads: a few fields, with a message for the owner.
+pub const MAX_OUTCOME_ANSWER: usize = 16 * 1024;
+/// Different answers kept from one replica while a read looks for agreement: one that keeps changing what it says
+/// costs no more memory than this.
+pub const MAX_ANSWERS_PER_REPLICA: usize = 4;
+/// Milliseconds in which a replica answers a DNS query, if it is ready.
+pub const PROBE_TIMEOUT_MS: u64 = 500;
+/// Milliseconds to connect to a replica.
+pub const CONNECT_TIMEOUT_MS: u64 = 2_000;
+/// Milliseconds for a request that does not wait.
+pub const REQUEST_TIMEOUT_MS: u64 = 5_000;
+/// Milliseconds after which an operation that is not confirmed goes to all replicas.
+pub const ESCALATE_AFTER_MS: u64 = 1_000;
+/// Milliseconds of one long poll: short enough that a replica which forgets us is asked again.
+pub const POLL_WAIT_MS: u64 = 5_000;
+/// Milliseconds between two requests to the same replica for the same thing: first, and at most.
+pub const RETRY_MS: (u64, u64) = (25, 1_000);
+/// Milliseconds that an owner waits for a confirmation, unless told otherwise.
+pub const CLIENT_TIMEOUT_MS: u64 = 30_000;
+/// Milliseconds from now that a new operation stays valid.
+pub const OPERATION_VALIDITY_MS: u64 = 600_000;
+/// Milliseconds that `status` waits for the replicas that have not answered once enough have.
+pub const STRAGGLERS_MS: u64 = 500;
+
+// --- replica ---
+
+/// Operations in one block: bounds the work that one block can make everybody do.
+pub const MAX_OPERATIONS_PER_BLOCK: usize = 1024;
+/// Signature shares in one block. The genesis of a large zone needs thousands, in a few blocks.
+pub const MAX_SHARES_PER_BLOCK: usize = 4096;
+/// Bytes of operations that wait at one replica to be ordered.
+pub const MAX_POOL_BYTES: usize = 16 * 1024 * 1024;
+/// Rounds that each further replica waits before it proposes an operation that another should have proposed: one to
+/// propose, one to reach here, one in reserve.
+pub const BACKUP_ROUNDS: u64 = 3;
+/// Milliseconds by which agreed time may lag the clock when operations are proposed; beyond, a round without them comes
+/// first. Well below what an operation's validity is counted in.
+pub const QUIET_MS: u64 = 1_000;
+/// Rounds after which an operation that is in the DAG but not ordered is proposed again: several waves.
+pub const REPROPOSE_ROUNDS: u64 = 30;
+/// Bytes of an encoded genesis: a zone of a million names.
+pub const MAX_GENESIS: usize = 256 * 1024 * 1024;
+/// Bytes of operations in one block: what shares and nonces may need is left free.
+pub const PAYLOAD_FOR_OPERATIONS: usize = MAX_PAYLOAD / 2;
+/// Commitments to nonces kept ready in ordered blocks: signatures of a second at full load.
+pub const NONCES_AHEAD: usize = 512;
+/// Bytes of the stored state machine's small rows.
+pub const MAX_META_ROW: usize = 1024 * 1024;
+/// Bytes of a stored certificate with its to-be-signed part.
+pub const MAX_CERTIFICATE_ROW: usize = 16 * 1024;
+/// Milliseconds that an outcome can be asked for at least.
+pub const OUTCOME_KEPT_MS: u64 = 600_000;
+
+/// Seconds that resolvers may keep the DNSKEY RRset.
+pub const DNSKEY_TTL: u32 = 3600;
+/// RRsets renewed in one version: a large zone is renewed in steps, so that changes do not wait for all of it.
+pub const MAX_RENEWALS_PER_VERSION: usize = 512;
+
+/// Shares made in one go, so that a flood of assignments does not hold up blocks: some 50 ms of work.
+pub const MAX_SIGNED_AT_ONCE: usize = 512;
+/// Zone signature shares that a certificate's share costs as much as: milliseconds against a tenth of one.
+pub const COST_OF_CERTIFICATE_SHARE: usize = 64;
+/// Bytes of blocks gathered for the answer to one fetch: half of what an answer holds, so that the last one fits in.
+pub const FETCH_ANSWER: usize = MAX_BLOCKS_ANSWER / 2;
+
+// --- node ---
+
+/// How often the testbed looks after its replicas.
+pub const TESTBED_POLL: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// Inputs that wait for the core: peers' budgets and owners' operations.
+pub const CORE_INPUTS: usize = 4096;
+/// Inputs that the core takes before it looks whether a round is due: blocks of several rounds at once.
+pub const CORE_BATCH: usize = 256;
+/// Time after which the core asks again for what is missing: links lose messages only when they break.
+pub const RETRY_INTERVAL: std::time::Duration = std::time::Duration::from_millis(250);
+/// Time that tasks have to end when the process is told to stop.
+pub const STOP_WITHIN: std::time::Duration = std::time::Duration::from_secs(2);
+/// Characters shown of the version that a replica claims to be.
+pub const MAX_VERSION_TEXT: usize = 24;
+/// Bytes of a key, CSR, certificate or cluster file.
+pub const MAX_INPUT_FILE: u64 = 256 * 1024;
+
+// --- bench ---
+
+/// Port of replica 0's DNS in a testbed that a benchmark starts: beside the demonstration's.
+pub const BENCH_PORT_BASE: u16 = 8300;
+/// Seconds of load before anything is measured: connections are open and caches are warm.
+pub const BENCH_WARM_UP_S: u64 = 2;
+/// Registrations under way at a time before the load.
+pub const BENCH_REGISTER_WORKERS: usize = 32;
+/// How often a node of the ordering benchmark looks whether operations are due.
+pub const BENCH_TICK: std::time::Duration = std::time::Duration::from_millis(1);

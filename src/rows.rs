@@ -27,6 +27,8 @@ pub enum Table {
     Certificate = 7,
     /// (round, author) → height at which the block of that slot was emitted.
     Emitted = 8,
+    /// (zone, index in the version's plan as u32 big-endian) → RRSIG RDATA of a version that is being signed.
+    Version = 9,
 }
 
 /// One change: a row written, or deleted if there is no value.

@@ -78,6 +78,9 @@ impl fmt::Debug for Signature {
 /// A signing key. Not `Clone`; wiped when dropped.
 pub struct SecretKey(ed25519_dalek::SigningKey);
 
+/// PrivateKeyInfo up to the 32 bytes of the key: SEQUENCE (46 bytes), version 0, id-Ed25519, OCTET STRING in OCTET STRING.
+pub const PKCS8: &[u8] = &[0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
+
 impl SecretKey {
     pub fn generate(rng: &mut impl CryptoRngCore) -> Self {
         Self(ed25519_dalek::SigningKey::generate(rng))
@@ -90,6 +93,14 @@ impl SecretKey {
     /// The 32-byte seed (RFC 8032 §5.1.5), for writing the key to its owner's file.
     pub fn seed(&self) -> Zeroizing<[u8; 32]> {
         Zeroizing::new(self.0.to_bytes())
+    }
+
+    /// PrivateKeyInfo in DER (RFC 8410 §7, version 1).
+    pub fn to_pkcs8(&self) -> Zeroizing<Vec<u8>> {
+        let mut der = Zeroizing::new(Vec::with_capacity(48));
+        der.extend_from_slice(PKCS8);
+        der.extend_from_slice(self.seed().as_slice());
+        der
     }
 
     pub fn public(&self) -> PublicKey {

@@ -1,10 +1,29 @@
 //! The rules of the directory: names, titles, operations, zones. Pure and deterministic.
+//!
+//! [`decide::admit`] turns ordered bytes into a verified operation, [`decide::decide`] turns that into a change or a
+//! [`refusal::Refusal`], and [`state::Directory::apply`], which cannot fail, carries the change out and says which names
+//! are to be signed anew. Whatever bytes are ordered, there is an outcome: nothing here panics on them.
+//! [`state::Directory::rrsets_at`] says what a zone publishes; [`master`] reads zones from files and records from owners.
 
+pub mod apply;
+pub mod decide;
+mod genesis;
+pub mod master;
 pub mod name;
+pub mod name_ref;
 pub mod operation;
+pub mod publish;
+pub mod rdata;
+pub mod records;
+pub mod refusal;
 pub mod rrset;
+pub mod state;
+#[cfg(test)]
+mod tests;
 pub mod title;
 pub mod zone;
+
+pub use state::Directory;
 
 use serde::{Deserialize, Serialize};
 

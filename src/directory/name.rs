@@ -9,6 +9,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::name_ref::{NameRef, canonical_order};
 use crate::limits::{MAX_LABEL, MAX_NAME};
 
 /// An absolute domain name: lower-case, wire form, root label included.
@@ -95,6 +96,10 @@ impl Name {
         &self.0
     }
 
+    pub fn as_ref(&self) -> NameRef<'_> {
+        NameRef::from_name(self)
+    }
+
     pub fn is_root(&self) -> bool {
         self.0.len() == 1
     }
@@ -172,7 +177,8 @@ fn push_label(wire: &mut Vec<u8>, label: &mut Vec<u8>) -> Result<(), NameError> 
     Ok(())
 }
 
-fn unescape(bytes: &mut impl Iterator<Item = u8>) -> Result<u8, NameError> {
+/// The byte that an escape stands for, its backslash already read (RFC 1035 §5.1).
+pub(super) fn unescape(bytes: &mut impl Iterator<Item = u8>) -> Result<u8, NameError> {
     let first = bytes.next().ok_or(NameError::BadEscape)?;
     if !first.is_ascii_digit() {
         return Ok(first);
@@ -204,16 +210,9 @@ impl<'a> Iterator for Labels<'a> {
 }
 
 impl Ord for Name {
-    /// Canonical DNS name order (RFC 4034 §6.1): by label from the right, each as an unsigned byte string.
+    /// Canonical DNS name order (RFC 4034 §6.1).
     fn cmp(&self, other: &Self) -> Ordering {
-        let (mine, theirs) = (Offsets::of(&self.0), Offsets::of(&other.0));
-        for (a, b) in mine.from_right().zip(theirs.from_right()) {
-            let order = label_at(&self.0, a).cmp(label_at(&other.0, b));
-            if order != Ordering::Equal {
-                return order;
-            }
-        }
-        mine.count.cmp(&theirs.count)
+        canonical_order(&self.0, &other.0)
     }
 }
 
@@ -221,33 +220,6 @@ impl PartialOrd for Name {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
-}
-
-/// Where each label of a name starts, without allocation.
-struct Offsets {
-    at: [u8; MAX_NAME / 2 + 1],
-    count: usize,
-}
-
-impl Offsets {
-    fn of(wire: &[u8]) -> Self {
-        let mut offsets = Self { at: [0; MAX_NAME / 2 + 1], count: 0 };
-        let mut at = 0;
-        while wire[at] != 0 {
-            offsets.at[offsets.count] = at as u8;
-            offsets.count += 1;
-            at += 1 + usize::from(wire[at]);
-        }
-        offsets
-    }
-
-    fn from_right(&self) -> impl Iterator<Item = usize> {
-        self.at[..self.count].iter().rev().map(|&at| usize::from(at))
-    }
-}
-
-fn label_at(wire: &[u8], at: usize) -> &[u8] {
-    &wire[at + 1..at + 1 + usize::from(wire[at])]
 }
 
 impl fmt::Display for Name {
@@ -277,7 +249,11 @@ impl fmt::Debug for Name {
 }
 
 impl Serialize for Name {
+    /// Wire form; in formats for people, presentation form.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            return serializer.collect_str(self);
+        }
         serializer.serialize_bytes(&self.0)
     }
 }
@@ -288,11 +264,17 @@ impl<'de> Deserialize<'de> for Name {
         impl serde::de::Visitor<'_> for Visitor {
             type Value = Name;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a domain name in wire form")
+                f.write_str("a domain name")
             }
             fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Name, E> {
                 Name::from_wire(bytes).map_err(E::custom)
             }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Name, E> {
+                Name::parse(text, None).map_err(E::custom)
+            }
+        }
+        if deserializer.is_human_readable() {
+            return deserializer.deserialize_str(Visitor);
         }
         deserializer.deserialize_bytes(Visitor)
     }

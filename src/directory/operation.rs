@@ -56,6 +56,16 @@ pub enum RecordChange {
     Delete { name: Name, rtype: Rtype },
 }
 
+impl RecordChange {
+    /// The RRset that it is about.
+    pub fn place(&self) -> (Name, Rtype) {
+        match self {
+            Self::Put { name, rrset } => (name.clone(), rrset.rtype),
+            Self::Delete { name, rtype } => (name.clone(), *rtype),
+        }
+    }
+}
+
 /// An operation with its signature, not yet checked.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct SignedOperation {

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::name::Name;
+use super::rdata;
 
 /// An RR type code.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -39,10 +40,9 @@ impl Rtype {
 impl fmt::Display for Rtype {
     /// The mnemonic, or `TYPEnnn` (RFC 3597 §5).
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let known = hickory_proto::rr::RecordType::from(self.0);
-        match known {
-            hickory_proto::rr::RecordType::Unknown(code) => write!(f, "TYPE{code}"),
-            known => write!(f, "{known}"),
+        match rdata::mnemonic(*self) {
+            Some(mnemonic) => f.write_str(mnemonic),
+            None => write!(f, "TYPE{}", self.0),
         }
     }
 }

@@ -7,8 +7,11 @@ use serde::{Deserialize, Serialize};
 use super::Timestamp;
 use super::name::Name;
 use super::rrset::{Rrset, Rtype};
+use super::state::{history_key, title_key};
+use crate::codec;
 use crate::crypto::digest::Digest;
 use crate::crypto::ed25519::PublicKey;
+use crate::rows::{Row, Table};
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Title {
@@ -49,4 +52,14 @@ pub enum Event {
     Offered { to: PublicKey },
     Accepted { from: PublicKey, to: PublicKey },
     CertificateRequested { names: Vec<Name> },
+}
+
+impl Title {
+    /// The rows to write when an operation, or the genesis, has left the title as it is now.
+    pub(super) fn rows(&self, entry: &HistoryEntry) -> [Row; 2] {
+        [
+            Row::put(Table::Title, title_key(&self.name), codec::encode(self)),
+            Row::put(Table::History, history_key(&self.name, entry.sequence), codec::encode(entry)),
+        ]
+    }
 }

@@ -6,6 +6,7 @@ use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
 use super::name::Name;
+use super::name_ref::{NameRef, WireName};
 use super::rrset::{Rrset, Rtype};
 
 /// An RRset with its RRSIG, if it is signed (glue and the NS records of a delegation are not: RFC 4035 §2.2).
@@ -67,6 +68,21 @@ impl SignedZone {
 
     pub fn rrset(&self, name: &Name, rtype: Rtype) -> Option<&SignedRrset> {
         self.get(name)?.get(rtype)
+    }
+
+    /// The name with its records, if it has any; without an allocation.
+    pub fn find(&self, name: NameRef<'_>) -> Option<(&Name, &Node)> {
+        self.nodes.get_key_value(&name as &dyn WireName).map(|(name, node)| (name, node.as_ref()))
+    }
+
+    /// The last name with records that is not after `name`.
+    pub fn at_or_before(&self, name: NameRef<'_>) -> Option<(&Name, &Node)> {
+        self.nodes.get_prev(&name as &dyn WireName).map(|(name, node)| (name, node.as_ref()))
+    }
+
+    /// The first name with records that is not before `name`.
+    pub fn at_or_after(&self, name: NameRef<'_>) -> Option<(&Name, &Node)> {
+        self.nodes.get_next(&name as &dyn WireName).map(|(name, node)| (name, node.as_ref()))
     }
 
     /// Names with records, in canonical order.

@@ -1,0 +1,59 @@
+//! What the threshold schemes cost on one core. `cargo bench --bench crypto`.
+
+use std::collections::BTreeMap;
+use std::hint::black_box;
+use std::time::Duration;
+
+use criterion::{Criterion, SamplingMode, criterion_group, criterion_main};
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
+use torrens::committee::{Committee, ReplicaId};
+use torrens::crypto::shoup::{RsaPublic, RsaSecret, RsaShare, deal, generate_safe_prime};
+
+const MESSAGE: &[u8] = b"to be signed";
+
+/// Shoup's threshold RSA, 2 of 4, 2048 bits.
+fn shoup(criterion: &mut Criterion) {
+    let (public, secrets) = rsa_key();
+    let mut rng = ChaCha20Rng::from_seed([3; 32]);
+    let shares: BTreeMap<ReplicaId, RsaShare> = secrets
+        .iter()
+        .map(|secret| (secret.owner(), secret.share(&public, MESSAGE, &mut rng).expect("a dealt share")))
+        .collect();
+    let mut lying = shares.clone();
+    lying.insert(ReplicaId(0), secrets[0].share(&public, b"another", &mut rng).expect("a dealt share"));
+    let signature = public.combine(MESSAGE, &shares).expect("good shares").signature;
+
+    let mut group = criterion.benchmark_group("shoup");
+    group.bench_function("share", |bencher| bencher.iter(|| secrets[0].share(&public, black_box(MESSAGE), &mut rng)));
+    group.bench_function("verify_share", |bencher| {
+        bencher.iter(|| public.verify_share(ReplicaId(1), black_box(MESSAGE), &shares[&ReplicaId(1)]))
+    });
+    group.bench_function("combine", |bencher| bencher.iter(|| public.combine(black_box(MESSAGE), &shares)));
+    group.bench_function("combine_with_a_bad_share", |bencher| {
+        bencher.iter(|| public.combine(black_box(MESSAGE), &lying))
+    });
+    group.bench_function("verify_signature", |bencher| bencher.iter(|| public.verify(black_box(MESSAGE), &signature)));
+    group.bench_function("check_key", |bencher| bencher.iter(|| public.check()));
+}
+
+/// The search for a safe prime of 1024 bits, of which a key takes two. Times vary as those of any such search.
+fn safe_prime(criterion: &mut Criterion) {
+    let mut rng = ChaCha20Rng::from_seed([4; 32]);
+    let mut group = criterion.benchmark_group("shoup");
+    group.sampling_mode(SamplingMode::Flat).sample_size(15).warm_up_time(Duration::from_millis(1));
+    group
+        .bench_function("safe_prime_1024", |bencher| bencher.iter(|| generate_safe_prime(1024, &mut rng, &mut |_| ())));
+}
+
+fn rsa_key() -> (RsaPublic, Vec<RsaSecret>) {
+    let prime = |seed| {
+        let mut rng = ChaCha20Rng::from_seed([seed; 32]);
+        generate_safe_prime(1024, &mut rng, &mut |_| ()).expect("1024 bits are allowed")
+    };
+    let committee = Committee::new(4).expect("four replicas are a committee");
+    deal(committee, prime(1), prime(2), &mut ChaCha20Rng::from_seed([0; 32])).expect("safe primes")
+}
+
+criterion_group!(benches, shoup, safe_prime);
+criterion_main!(benches);

@@ -1,0 +1,234 @@
+//! `torrens bench order`
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use rand_core::OsRng;
+use serde_json::{Value, json};
+
+use super::order_node::{Measured, Setup};
+use super::usage::Cpu;
+use super::{Spread, bar, broken, cell, round};
+use crate::cli::output::{Failure, Report, table};
+use crate::committee::Committee;
+use crate::crypto::coin;
+use crate::crypto::ed25519::SecretKey;
+use crate::limits::{BENCH_PORT_BASE, BENCH_WARM_UP_S, PAYLOAD_FOR_OPERATIONS};
+
+/// Order filler under offered load: blocks, coin, links and disk are real, there is no directory and no signing.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+commit: from when an operation was due until it was ordered at the replica it came in at.
+CPU: microseconds for each operation, over all replicas.
+
+Example:
+  torrens bench order --replicas 7 --rate 400,5000")]
+pub struct Args {
+    /// Replicas, each a process
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    replicas: usize,
+    /// Bytes of an operation
+    #[arg(long, value_name = "BYTES", default_value_t = 300)]
+    size: usize,
+    /// Operations offered a second, over all replicas; several are measured in turn
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "400,5000,20000")]
+    rate: Vec<u32>,
+    /// Seconds measured for each
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    seconds: u64,
+    /// Ports used are those of a testbed at this one
+    #[arg(long, value_name = "P", default_value_t = BENCH_PORT_BASE)]
+    port_base: u16,
+}
+
+/// One measurement over all nodes.
+struct Run {
+    rate: u32,
+    seconds: u64,
+    nodes: Vec<Measured>,
+}
+
+impl Args {
+    pub async fn run(self) -> Result<Report, Failure> {
+        let committee = Committee::new(self.replicas).map_err(broken)?;
+        if !(8..=PAYLOAD_FOR_OPERATIONS).contains(&self.size) || self.seconds == 0 || self.rate.contains(&0) {
+            return Err(Failure::Usage(format!(
+                "an operation has 8 to {PAYLOAD_FOR_OPERATIONS} bytes; rates and seconds are above 0"
+            )));
+        }
+        if usize::from(self.port_base) + 20 * self.replicas > usize::from(u16::MAX) {
+            return Err(Failure::Usage("the port base is too high for so many replicas".into()));
+        }
+        let measured = tokio::task::spawn_blocking(move || self.measure(committee).map(|runs| self.report(&runs)));
+        tokio::select! {
+            report = measured => report.map_err(broken)?.map_err(|error| broken(format!("{error:#}"))),
+            _ = tokio::signal::ctrl_c() => Err(Failure::Usage("interrupted".into())),
+        }
+    }
+
+    fn measure(&self, committee: Committee) -> anyhow::Result<Vec<Run>> {
+        let bar = bar(self.rate.len() as u64);
+        let mut runs = Vec::new();
+        for &rate in &self.rate {
+            bar.set_message(format!("{rate} operations a second"));
+            bar.enable_steady_tick(Duration::from_millis(200));
+            let folder = std::env::temp_dir().join(format!("torrens-bench-order-{}", std::process::id()));
+            let nodes = self.one(committee, rate, &folder);
+            let removed = fs::remove_dir_all(&folder);
+            runs.push(Run { rate, seconds: self.seconds, nodes: nodes? });
+            removed?;
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        Ok(runs)
+    }
+
+    fn one(&self, committee: Committee, rate: u32, folder: &Path) -> anyhow::Result<Vec<Measured>> {
+        fs::create_dir_all(folder)?;
+        let mut nodes = Nodes(Vec::new());
+        for setup in self.deal(committee, rate, folder) {
+            let mut command = Command::new(std::env::current_exe()?);
+            command.args(["bench", "order-node"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+            nodes.0.push(command.spawn()?);
+            let child = nodes.0.last_mut().expect("just pushed");
+            let mut line = serde_json::to_vec(&setup)?;
+            line.push(b'\n');
+            child.stdin.as_mut().expect("it was asked for").write_all(&line)?;
+        }
+        let outputs: Vec<_> = nodes.0.iter_mut().map(|child| child.stdout.take().expect("it was asked for")).collect();
+        let mut measured = Vec::new();
+        for output in outputs {
+            let mut line = String::new();
+            BufReader::new(output).read_line(&mut line)?;
+            anyhow::ensure!(!line.is_empty(), "a node ended before it had measured anything: see above");
+            measured.push(serde_json::from_str(&line)?);
+        }
+        Ok(measured)
+    }
+
+    fn deal(&self, committee: Committee, rate: u32, folder: &Path) -> Vec<Setup> {
+        let (public, shares) = coin::deal(committee, &mut OsRng);
+        let keys = || committee.ids().map(|_| SecretKey::generate(&mut OsRng)).collect::<Vec<_>>();
+        let (identities, links) = (keys(), keys());
+        let publics = |keys: &[SecretKey]| keys.iter().map(SecretKey::public).collect::<Vec<_>>();
+        let setup = |id: crate::committee::ReplicaId| Setup {
+            me: id.0,
+            identities: publics(&identities),
+            links: publics(&links),
+            identity: *identities[id.index()].seed(),
+            link: *links[id.index()].seed(),
+            coin: public.clone(),
+            coin_share: shares[id.index()].to_bytes().to_vec(),
+            folder: folder.join(id.0.to_string()),
+            port_base: self.port_base,
+            size: self.size,
+            rate: f64::from(rate) / committee.len() as f64,
+            seconds: self.seconds,
+        };
+        committee.ids().map(setup).collect()
+    }
+
+    fn report(&self, runs: &[Run]) -> Report {
+        let header = [
+            "offered/s",
+            "ordered/s",
+            "commit p50",
+            "p99 ms",
+            "CPU µs",
+            "user",
+            "system",
+            "cores",
+            "rounds/s",
+            "commits/s",
+            "RSS MiB",
+        ];
+        let text = table(header, runs.iter().map(Run::row));
+        let runs: Vec<Value> = runs.iter().map(Run::json).collect();
+        let json = json!({
+            "replicas": self.replicas, "size": self.size, "seconds": self.seconds, "warm_up_seconds": BENCH_WARM_UP_S,
+            "runs": runs,
+        });
+        Report::accepted(text, json)
+    }
+}
+
+/// The nodes' processes. They end when their standard input does.
+struct Nodes(Vec<Child>);
+
+impl Drop for Nodes {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            // It may have ended already.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+impl Run {
+    fn mean(&self, of: impl Fn(&Measured) -> u64) -> f64 {
+        self.nodes.iter().map(of).sum::<u64>() as f64 / self.nodes.len() as f64
+    }
+
+    fn per_second(&self, of: impl Fn(&Measured) -> u64) -> f64 {
+        round(self.mean(of) / self.seconds as f64, 1.0)
+    }
+
+    fn cpu(&self) -> Cpu {
+        self.nodes.iter().map(|node| node.cpu).sum()
+    }
+
+    /// Microseconds for each operation.
+    fn each(&self, time: u64) -> Option<f64> {
+        let ordered = self.mean(|node| node.ordered);
+        (ordered > 0.0).then(|| round(time as f64 / ordered, 10.0))
+    }
+
+    fn latencies(&self) -> Spread {
+        let all = self.nodes.iter().flat_map(|node| &node.latencies_us);
+        Spread::new(all.map(|&us| Duration::from_micros(us.into())))
+    }
+
+    fn cores(&self) -> f64 {
+        round(self.cpu().total() as f64 / 1e6 / self.seconds as f64, 100.0)
+    }
+
+    fn row(&self) -> [String; 11] {
+        let latencies = self.latencies();
+        let resident = self.nodes.iter().map(|node| node.resident_kib).max().unwrap_or(0);
+        [
+            self.rate.to_string(),
+            self.per_second(|node| node.ordered).to_string(),
+            cell(latencies.percentile_ms(50)),
+            cell(latencies.percentile_ms(99)),
+            cell(self.each(self.cpu().total())),
+            cell(self.each(self.cpu().user)),
+            cell(self.each(self.cpu().system)),
+            self.cores().to_string(),
+            self.per_second(|node| node.rounds).to_string(),
+            self.per_second(|node| node.commits).to_string(),
+            (resident / 1024).to_string(),
+        ]
+    }
+
+    fn json(&self) -> Value {
+        let latencies = self.latencies();
+        json!({
+            "offered_per_second": self.rate,
+            "ordered_per_second": self.per_second(|node| node.ordered),
+            "commit_ms": { "p50": latencies.percentile_ms(50), "p99": latencies.percentile_ms(99) },
+            "cpu_us_per_operation": {
+                "replicas": self.each(self.cpu().total()),
+                "user": self.each(self.cpu().user),
+                "system": self.each(self.cpu().system),
+            },
+            "cores": self.cores(),
+            "rounds_per_second": self.per_second(|node| node.rounds),
+            "commits_per_second": self.per_second(|node| node.commits),
+            "resident_kib": self.nodes.iter().map(|node| node.resident_kib).collect::<Vec<_>>(),
+        })
+    }
+}

@@ -1,0 +1,277 @@
+//! `replica.toml`: one replica's addresses and data directory.
+//!
+//! ```toml
+//! id = 0
+//! data = "data"          # relative to this file
+//! log = "info"           # error, warn, info, debug or trace
+//!
+//! [listen]
+//! dns = "127.0.0.1:5300"
+//! http = "127.0.0.1:5304"
+//! peers = "127.0.0.1:5305"
+//!
+//! [peers]                # where the other replicas are reached
+//! 1 = "127.0.0.1:5325"
+//!
+//! [dns]                  # may be left out
+//! workers = 1            # threads that answer UDP
+//! ```
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use toml::Spanned;
+
+use super::{ConfigError, file};
+use crate::committee::ReplicaId;
+use crate::limits::{MAX_DNS_WORKERS, MAX_REPLICAS};
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ReplicaConfig {
+    pub id: ReplicaId,
+    /// Resolved against the file's own directory.
+    pub data: PathBuf,
+    pub log: LogLevel,
+    pub listen: Listen,
+    /// `host:port` of every other replica.
+    pub peers: BTreeMap<ReplicaId, String>,
+    pub dns_workers: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listen {
+    /// UDP and TCP.
+    pub dns: SocketAddr,
+    /// API and metrics.
+    pub http: SocketAddr,
+    pub peers: SocketAddr,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    Error,
+    Warn,
+    #[default]
+    Info,
+    Debug,
+    Trace,
+}
+
+impl LogLevel {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// The file as it is read.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    id: Spanned<u8>,
+    data: PathBuf,
+    #[serde(default)]
+    log: LogLevel,
+    listen: Spanned<Listen>,
+    peers: BTreeMap<String, Spanned<String>>,
+    #[serde(default)]
+    dns: Dns,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Dns {
+    workers: Spanned<usize>,
+}
+
+impl Default for Dns {
+    fn default() -> Self {
+        Self { workers: Spanned::new(0..0, 1) }
+    }
+}
+
+/// The file as it is written.
+#[derive(Serialize)]
+struct ToWrite<'a> {
+    id: u8,
+    data: &'a Path,
+    log: LogLevel,
+    listen: Listen,
+    peers: BTreeMap<String, &'a str>,
+    dns: DnsToWrite,
+}
+
+#[derive(Serialize)]
+struct DnsToWrite {
+    workers: usize,
+}
+
+impl ReplicaConfig {
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let (written, text): (Written, _) = file::read_toml(path)?;
+        written.meant(path).map_err(|(span, what)| ConfigError::new(path, file::line_of(&text, &span), what))
+    }
+
+    /// Writes a new file, with `data` as it stands here.
+    pub fn write(&self, path: &Path) -> Result<(), ConfigError> {
+        let written = ToWrite {
+            id: self.id.0,
+            data: &self.data,
+            log: self.log,
+            listen: self.listen,
+            peers: self.peers.iter().map(|(id, address)| (id.0.to_string(), address.as_str())).collect(),
+            dns: DnsToWrite { workers: self.dns_workers },
+        };
+        let text = toml::to_string_pretty(&written).expect("strings, numbers and tables are TOML");
+        file::write_new(path, text.as_bytes(), 0o644)
+    }
+}
+
+type Fault = (std::ops::Range<usize>, String);
+
+impl Written {
+    fn meant(self, path: &Path) -> Result<ReplicaConfig, Fault> {
+        let id = ReplicaId(*self.id.get_ref());
+        if id.index() >= MAX_REPLICAS {
+            return Err((self.id.span(), format!("id is {}, of replicas 0 to {}", id.0, MAX_REPLICAS - 1)));
+        }
+        let workers = *self.dns.workers.get_ref();
+        if !(1..=MAX_DNS_WORKERS).contains(&workers) {
+            return Err((self.dns.workers.span(), format!("workers is {workers}, of 1 to {MAX_DNS_WORKERS}")));
+        }
+        let listen = *self.listen.get_ref();
+        if listen.http == listen.peers || listen.http == listen.dns || listen.peers == listen.dns {
+            return Err((self.listen.span(), "dns, http and peers need an address or port of their own each".into()));
+        }
+        let mut peers = BTreeMap::new();
+        for (key, address) in self.peers {
+            let peer =
+                parse_peer(&key).ok_or_else(|| (address.span(), format!("`{key}` is no number of a replica")))?;
+            if peer == id {
+                return Err((address.span(), format!("{peer} is this replica itself, not a peer of it")));
+            }
+            check_address(address.get_ref()).map_err(|what| (address.span(), what))?;
+            peers.insert(peer, address.into_inner());
+        }
+        let data = path.parent().unwrap_or(Path::new("")).join(self.data);
+        Ok(ReplicaConfig { id, data, log: self.log, listen, peers, dns_workers: workers })
+    }
+}
+
+/// Decimal without leading zeros, so that no replica can be listed twice.
+fn parse_peer(text: &str) -> Option<ReplicaId> {
+    let number: u8 = text.parse().ok()?;
+    (usize::from(number) < MAX_REPLICAS && number.to_string() == text).then_some(ReplicaId(number))
+}
+
+/// `host:port`, where the host may be a name.
+pub(super) fn check_address(text: &str) -> Result<(), String> {
+    let wrong = || format!("`{text}` is no address: write host:port, as in 192.0.2.7:5305 or [2001:db8::7]:5305");
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return if address.port() == 0 { Err(wrong()) } else { Ok(()) };
+    }
+    let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+    let is_host = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    let port_is_usable = port.parse::<u16>().is_ok_and(|port| port != 0);
+    if host.is_empty() || !host.bytes().all(is_host) || !port_is_usable {
+        return Err(wrong());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    const SOUND: &str = r#"id = 0
+data = "data"
+log = "debug"
+
+[listen]
+dns = "127.0.0.1:5300"
+http = "127.0.0.1:5304"
+peers = "127.0.0.1:5305"
+
+[peers]
+1 = "127.0.0.1:5325"
+2 = "two.example:5345"
+3 = "[::1]:5365"
+
+[dns]
+workers = 2
+"#;
+
+    fn read(text: &str) -> Result<ReplicaConfig, String> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("replica.toml");
+        fs::write(&path, text).unwrap();
+        let prefix = directory.path().display().to_string() + "/";
+        ReplicaConfig::read(&path).map_err(|error| error.to_string().replace(&prefix, ""))
+    }
+
+    #[test]
+    fn a_sound_file_is_read_and_written_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("replica.toml");
+        fs::write(&path, SOUND).unwrap();
+        let config = ReplicaConfig::read(&path).unwrap();
+        assert_eq!(config.data, directory.path().join("data"));
+        assert_eq!((config.id, config.dns_workers, config.log), (ReplicaId(0), 2, LogLevel::Debug));
+        assert_eq!(config.peers[&ReplicaId(2)], "two.example:5345");
+
+        let copy = directory.path().join("copy.toml");
+        ReplicaConfig { data: "data".into(), ..config.clone() }.write(&copy).unwrap();
+        assert_eq!(ReplicaConfig::read(&copy).unwrap(), config);
+        assert!(config.write(&copy).unwrap_err().to_string().contains("not overwritten"));
+    }
+
+    #[test]
+    fn workers_and_log_level_may_be_left_out() {
+        let config = read(&SOUND.replace("[dns]\nworkers = 2\n", "").replace("log = \"debug\"\n", "")).unwrap();
+        assert_eq!((config.dns_workers, config.log), (1, LogLevel::Info));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_file_and_line() {
+        for (from, to, expected) in [
+            ("id = 0", "id = ", "replica.toml:1: "),
+            ("id = 0", "id = 64", "replica.toml:1: id is 64, of replicas 0 to 63"),
+            ("id = 0", "id = -1", "replica.toml:1: "),
+            ("id = 0", "", "replica.toml:1: missing field `id`"),
+            ("log = \"debug\"", "log = \"loud\"", "replica.toml:3: unknown variant `loud`"),
+            ("log = \"debug\"", "lag = \"debug\"", "replica.toml:3: unknown field `lag`"),
+            ("127.0.0.1:5304", "127.0.0.1", "replica.toml:7: invalid socket address syntax"),
+            ("127.0.0.1:5304", "127.0.0.1:5305", "replica.toml:5: dns, http and peers need"),
+            ("1 = ", "0 = ", "replica.toml:11: replica-0 is this replica itself"),
+            ("1 = ", "01 = ", "replica.toml:11: `01` is no number of a replica"),
+            ("1 = ", "one = ", "replica.toml:11: `one` is no number of a replica"),
+            ("1 = ", "2 = ", "replica.toml:12: duplicate key"),
+            ("two.example:5345", "two.example", "replica.toml:12: `two.example` is no address"),
+            ("two.example:5345", "two example:5345", "replica.toml:12: `two example:5345` is no address"),
+            ("two.example:5345", ":5345", "replica.toml:12: `:5345` is no address"),
+            ("two.example:5345", "two.example:0", "replica.toml:12: `two.example:0` is no address"),
+            ("workers = 2", "workers = 0", "replica.toml:16: workers is 0, of 1 to "),
+            ("workers = 2", "workers = 2\nthreads = 2", "replica.toml:17: unknown field `threads`"),
+        ] {
+            let error = read(&SOUND.replace(from, to)).unwrap_err();
+            assert!(error.starts_with(expected), "{to}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let error = ReplicaConfig::read(Path::new("nowhere/replica.toml")).unwrap_err();
+        assert!(error.to_string().starts_with("nowhere/replica.toml: cannot be read"), "{error}");
+    }
+}

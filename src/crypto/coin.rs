@@ -1,0 +1,397 @@
+//! The common coin: threshold Diffie–Hellman on ristretto255.
+//!
+//! Cachin, Kursawe, Shoup, *Random Oracles in Constantinople* (PODC 2000), the Diffie–Hellman coin: the exponent x is shared with Shamir's
+//! scheme; the coin of name C is a hash of H(C)^x; replica i's share is H(C)^{x_i}, with a proof that its discrete
+//! logarithm to the base H(C) is that of the verification key g^{x_i} to the base g (Chaum–Pedersen, made
+//! non-interactive by Fiat and Shamir's transform). Any quorum of valid shares gives the value, by Lagrange
+//! interpolation in the exponent, and it is the same whichever quorum it is; without a kernel of correct replicas'
+//! shares nobody can predict it (random oracle model; the paper assumes DDH where the threshold is above f + 1).
+//!
+//! Deviations:
+//! - The threshold is a quorum (n − f), the paper's dual-threshold form: f corrupt replicas know the value only
+//!   after n − 2f correct ones released theirs, which is what the timing argument of `order` counts on.
+//! - The proof's nonce is derived from the share and the statement (as in RFC 6979 and RFC 8032), so that no failure of
+//!   a random generator can reveal a share. One statement has one proof.
+//! - The hash of the proof covers the whole statement: index, verification key, name, share, both commitments.
+
+use std::fmt;
+
+use curve25519_dalek::ristretto::{CompressedRistretto, RistrettoPoint};
+use curve25519_dalek::scalar::Scalar;
+use curve25519_dalek::traits::{IsIdentity, VartimeMultiscalarMul};
+use rand_core::CryptoRngCore;
+use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::committee::{Committee, ReplicaId, ReplicaSet};
+use crate::crypto::digest::{Digest, hash};
+
+/// Bytes of a [`CoinSecret`] in the key bundle: index, then the scalar little-endian.
+pub const COIN_SECRET_BYTES: usize = 33;
+
+/// Which coin: that of one round of one epoch of one network.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CoinName(Digest);
+
+impl CoinName {
+    pub fn new(network: &Digest, epoch: u64, round: u64) -> Self {
+        Self(hash("torrens v1 coin name", &[&network.0, &epoch.to_be_bytes(), &round.to_be_bytes()]))
+    }
+
+    /// H(C) of the paper.
+    fn base(&self) -> RistrettoPoint {
+        RistrettoPoint::from_uniform_bytes(&wide_hash("torrens v1 coin base", &[&self.0.0]))
+    }
+}
+
+/// One replica's share of one coin, with its proof: 96 bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CoinShare {
+    /// H(C)^{x_i}, compressed.
+    value: [u8; 32],
+    challenge: [u8; 32],
+    response: [u8; 32],
+}
+
+impl fmt::Debug for CoinShare {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CoinShare({}…)", data_encoding::HEXLOWER.encode(&self.value[..4]))
+    }
+}
+
+/// The value of a coin: unpredictable before a kernel of correct replicas released their shares, equal for all after.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CoinValue(pub [u8; 32]);
+
+impl CoinValue {
+    /// The replicas in an order drawn from the coin for the use named by `domain`; all orders are equally likely, and
+    /// those of different domains are independent.
+    pub fn permutation(&self, domain: &str, committee: Committee) -> Vec<ReplicaId> {
+        let mut drawn: Vec<_> = committee.ids().map(|id| (hash(domain, &[&self.0, &[id.0]]), id)).collect();
+        drawn.sort_unstable();
+        drawn.into_iter().map(|(_, id)| id).collect()
+    }
+}
+
+impl fmt::Debug for CoinValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}…", data_encoding::HEXLOWER.encode(&self.0[..4]))
+    }
+}
+
+/// One replica's share of the exponent. Wiped when dropped.
+pub struct CoinSecret {
+    index: ReplicaId,
+    exponent: Scalar,
+    /// g^{x_i}.
+    key: CompressedRistretto,
+}
+
+impl Drop for CoinSecret {
+    fn drop(&mut self) {
+        self.exponent.zeroize();
+    }
+}
+
+impl fmt::Debug for CoinSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CoinSecret([redacted] of {})", self.index)
+    }
+}
+
+impl CoinSecret {
+    fn new(index: ReplicaId, exponent: Scalar) -> Self {
+        Self { index, key: RistrettoPoint::mul_base(&exponent).compress(), exponent }
+    }
+
+    pub fn index(&self) -> ReplicaId {
+        self.index
+    }
+
+    pub fn to_bytes(&self) -> Zeroizing<[u8; COIN_SECRET_BYTES]> {
+        let mut bytes = Zeroizing::new([0; COIN_SECRET_BYTES]);
+        bytes[0] = self.index.0;
+        bytes[1..].copy_from_slice(self.exponent.as_bytes());
+        bytes
+    }
+
+    /// `None` if the bytes are not those of a share: wrong length, or a scalar not reduced.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (&index, scalar) = bytes.split_first()?;
+        let scalar = Zeroizing::new(<[u8; 32]>::try_from(scalar).ok()?);
+        Some(Self::new(ReplicaId(index), Option::from(Scalar::from_canonical_bytes(*scalar))?))
+    }
+
+    /// This replica's share of the coin `name`.
+    pub fn share(&self, name: &CoinName) -> CoinShare {
+        let base = name.base();
+        let value = (base * self.exponent).compress();
+        let nonce = self.nonce(name, &value);
+        let statement = Statement { index: self.index, key: &self.key, name, value: &value };
+        let challenge = statement.challenge(&RistrettoPoint::mul_base(&nonce).compress(), &(base * *nonce).compress());
+        let response = *nonce + challenge * self.exponent;
+        CoinShare { value: value.to_bytes(), challenge: challenge.to_bytes(), response: response.to_bytes() }
+    }
+
+    fn nonce(&self, name: &CoinName, value: &CompressedRistretto) -> Zeroizing<Scalar> {
+        let bytes = Zeroizing::new(wide_hash(
+            "torrens v1 coin nonce",
+            &[self.exponent.as_bytes(), &[self.index.0], &name.0.0, value.as_bytes()],
+        ));
+        Zeroizing::new(Scalar::from_bytes_mod_order_wide(&bytes))
+    }
+}
+
+/// What everybody knows of a coin key: the committee, and g^{x_i} for every replica.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "EncodedPublic", into = "EncodedPublic")]
+pub struct CoinPublic {
+    committee: Committee,
+    keys: Vec<(RistrettoPoint, CompressedRistretto)>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct EncodedPublic {
+    committee: Committee,
+    keys: Vec<[u8; 32]>,
+}
+
+impl From<CoinPublic> for EncodedPublic {
+    fn from(public: CoinPublic) -> Self {
+        Self { committee: public.committee, keys: public.keys.iter().map(|(_, key)| key.to_bytes()).collect() }
+    }
+}
+
+impl TryFrom<EncodedPublic> for CoinPublic {
+    type Error = &'static str;
+
+    fn try_from(encoded: EncodedPublic) -> Result<Self, Self::Error> {
+        if encoded.keys.len() != encoded.committee.len() {
+            return Err("a coin key needs one verification key for each replica");
+        }
+        let decode = |bytes: [u8; 32]| {
+            let compressed = CompressedRistretto(bytes);
+            let point = compressed.decompress().filter(|point| !point.is_identity());
+            Ok((point.ok_or("a verification key of the coin is not a point of the group")?, compressed))
+        };
+        Ok(Self {
+            committee: encoded.committee,
+            keys: encoded.keys.into_iter().map(decode).collect::<Result<_, Self::Error>>()?,
+        })
+    }
+}
+
+impl fmt::Debug for CoinPublic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CoinPublic(of {} replicas)", self.keys.len())
+    }
+}
+
+/// Deals a fresh key: the public part, and each replica's secret in order. The dealer forgets everything else.
+pub fn deal(committee: Committee, rng: &mut impl CryptoRngCore) -> (CoinPublic, Vec<CoinSecret>) {
+    let polynomial: Zeroizing<Vec<Scalar>> =
+        Zeroizing::new((0..committee.quorum_threshold()).map(|_| Scalar::random(rng)).collect());
+    let secrets: Vec<CoinSecret> = committee
+        .ids()
+        .map(|index| {
+            let exponent = polynomial.iter().rev().fold(Scalar::ZERO, |sum, a| sum * abscissa(index) + a);
+            CoinSecret::new(index, exponent)
+        })
+        .collect();
+    let point = |secret: &CoinSecret| (RistrettoPoint::mul_base(&secret.exponent), secret.key);
+    (CoinPublic { committee, keys: secrets.iter().map(point).collect() }, secrets)
+}
+
+impl CoinPublic {
+    pub fn committee(&self) -> Committee {
+        self.committee
+    }
+
+    /// Whether `secret` is the share that this key has dealt to its index.
+    pub fn matches(&self, secret: &CoinSecret) -> bool {
+        let key = self.keys.get(secret.index.index());
+        key.is_some_and(|(_, key)| *key == secret.key)
+    }
+
+    /// Whether `share` is `author`'s share of the coin `name`.
+    #[must_use]
+    pub fn verify(&self, author: ReplicaId, name: &CoinName, share: &CoinShare) -> bool {
+        self.check(author, name, share).is_some()
+    }
+
+    fn check(&self, author: ReplicaId, name: &CoinName, share: &CoinShare) -> Option<()> {
+        let (key, compressed_key) = self.keys.get(author.index())?;
+        let challenge: Scalar = Option::from(Scalar::from_canonical_bytes(share.challenge))?;
+        let response: Scalar = Option::from(Scalar::from_canonical_bytes(share.response))?;
+        let compressed_value = CompressedRistretto(share.value);
+        let value = compressed_value.decompress()?;
+        let to_generator = RistrettoPoint::vartime_double_scalar_mul_basepoint(&-challenge, key, &response);
+        let to_base = RistrettoPoint::vartime_multiscalar_mul([response, -challenge], [name.base(), value]);
+        let statement = Statement { index: author, key: compressed_key, name, value: &compressed_value };
+        (statement.challenge(&to_generator.compress(), &to_base.compress()) == challenge).then_some(())
+    }
+
+    /// The value of the coin `name` from *verified* shares of it, by different authors that together are a quorum;
+    /// `None` if they are not.
+    pub fn combine(&self, name: &CoinName, shares: &[(ReplicaId, CoinShare)]) -> Option<CoinValue> {
+        let authors: ReplicaSet = shares.iter().map(|(author, _)| *author).collect();
+        let known = shares.iter().all(|(author, _)| self.committee.contains(*author));
+        if !known || authors.len() != shares.len() || !self.committee.is_quorum(authors) {
+            return None;
+        }
+        let shares = &shares[..self.committee.quorum_threshold()];
+        let values = shares.iter().map(|(_, share)| CompressedRistretto(share.value).decompress());
+        let points: Vec<RistrettoPoint> = values.collect::<Option<_>>()?;
+        let indices: Vec<ReplicaId> = shares.iter().map(|(author, _)| *author).collect();
+        let point = RistrettoPoint::vartime_multiscalar_mul(lagrange_at_zero(&indices), points);
+        Some(CoinValue(hash("torrens v1 coin value", &[&name.0.0, point.compress().as_bytes()]).0))
+    }
+}
+
+/// What a share's proof is about.
+struct Statement<'a> {
+    index: ReplicaId,
+    key: &'a CompressedRistretto,
+    name: &'a CoinName,
+    value: &'a CompressedRistretto,
+}
+
+impl Statement<'_> {
+    fn challenge(&self, to_generator: &CompressedRistretto, to_base: &CompressedRistretto) -> Scalar {
+        let parts: [&[u8]; 6] = [
+            &[self.index.0],
+            self.key.as_bytes(),
+            &self.name.0.0,
+            self.value.as_bytes(),
+            to_generator.as_bytes(),
+            to_base.as_bytes(),
+        ];
+        Scalar::from_bytes_mod_order_wide(&wide_hash("torrens v1 coin proof", &parts))
+    }
+}
+
+/// Where the sharing polynomial is evaluated for a replica; 0 is the secret itself.
+fn abscissa(index: ReplicaId) -> Scalar {
+    Scalar::from(u64::from(index.0) + 1)
+}
+
+/// λ_i with f(0) = Σ λ_i f(i) for polynomials of degree below the number of `indices`, which all differ.
+fn lagrange_at_zero(indices: &[ReplicaId]) -> Vec<Scalar> {
+    let others = |i: ReplicaId| indices.iter().filter(move |&&j| j != i).map(|&j| abscissa(j));
+    let mut inverses: Vec<Scalar> =
+        indices.iter().map(|&i| others(i).map(|other| other - abscissa(i)).product()).collect();
+    Scalar::batch_invert(&mut inverses);
+    indices.iter().zip(inverses).map(|(&i, inverse)| others(i).product::<Scalar>() * inverse).collect()
+}
+
+/// 64 bytes for reduction to a scalar or a point; parts are length-prefixed as in [`hash`].
+fn wide_hash(domain: &str, parts: &[&[u8]]) -> [u8; 64] {
+    let mut hasher = blake3::Hasher::new_derive_key(domain);
+    for part in parts {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    let mut bytes = [0; 64];
+    hasher.finalize_xof().fill(&mut bytes);
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::ChaCha20Rng;
+    use rand_core::SeedableRng;
+
+    use super::*;
+
+    fn dealt(n: usize) -> (CoinPublic, Vec<CoinSecret>) {
+        deal(Committee::new(n).unwrap(), &mut ChaCha20Rng::seed_from_u64(n as u64))
+    }
+
+    fn name(round: u64) -> CoinName {
+        CoinName::new(&hash("test network", &[]), 0, round)
+    }
+
+    fn value(public: &CoinPublic, secrets: &[CoinSecret], round: u64, chosen: &[usize]) -> Option<CoinValue> {
+        let shares: Vec<_> = chosen.iter().map(|&i| (secrets[i].index(), secrets[i].share(&name(round)))).collect();
+        assert!(shares.iter().all(|(author, share)| public.verify(*author, &name(round), share)));
+        public.combine(&name(round), &shares)
+    }
+
+    #[test]
+    fn any_quorum_gives_the_same_value_and_fewer_give_none() {
+        let (public, secrets) = dealt(7);
+        let expected = value(&public, &secrets, 3, &[0, 1, 2, 3, 4]).unwrap();
+        for chosen in [[6, 5, 4, 3, 2].as_slice(), &[0, 2, 4, 5, 6], &[0, 1, 2, 3, 4, 5, 6]] {
+            assert_eq!(value(&public, &secrets, 3, chosen), Some(expected));
+        }
+        assert_eq!(value(&public, &secrets, 3, &[0, 1, 2, 3]), None);
+        assert_eq!(value(&public, &secrets, 3, &[0, 1, 2, 3, 3]), None);
+        assert_ne!(value(&public, &secrets, 4, &[0, 1, 2, 3, 4]), Some(expected));
+    }
+
+    #[test]
+    fn a_share_of_another_index_round_epoch_network_or_key_is_refused() {
+        let (public, secrets) = dealt(4);
+        let share = secrets[1].share(&name(9));
+        assert!(public.verify(ReplicaId(1), &name(9), &share));
+        assert!(!public.verify(ReplicaId(2), &name(9), &share));
+        assert!(!public.verify(ReplicaId(4), &name(9), &share));
+        assert!(!public.verify(ReplicaId(1), &name(10), &share));
+        assert!(!public.verify(ReplicaId(1), &CoinName::new(&hash("test network", &[]), 1, 9), &share));
+        assert!(!public.verify(ReplicaId(1), &CoinName::new(&Digest::ZERO, 0, 9), &share));
+        let (other, _) = deal(Committee::new(4).unwrap(), &mut ChaCha20Rng::seed_from_u64(99));
+        assert!(!other.verify(ReplicaId(1), &name(9), &share));
+    }
+
+    #[test]
+    fn a_share_with_any_byte_changed_is_refused() {
+        let (public, secrets) = dealt(4);
+        let bytes = crate::codec::encode(&secrets[0].share(&name(1)));
+        assert_eq!(bytes.len(), 96);
+        for at in 0..bytes.len() {
+            let mut bytes = bytes.clone();
+            bytes[at] ^= 0x41;
+            let share: CoinShare = crate::codec::decode(&bytes, 96).unwrap();
+            assert!(!public.verify(ReplicaId(0), &name(1), &share), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn keys_come_back_from_their_bytes() {
+        let (public, secrets) = dealt(4);
+        let again: CoinPublic = crate::codec::decode(&crate::codec::encode(&public), 1000).unwrap();
+        assert_eq!(again, public);
+        let secret = CoinSecret::from_bytes(&secrets[2].to_bytes()[..]).unwrap();
+        assert!(public.matches(&secret));
+        assert_eq!(secret.share(&name(5)), secrets[2].share(&name(5)));
+        assert!(CoinSecret::from_bytes(&[0xff; COIN_SECRET_BYTES]).is_none());
+        assert!(CoinSecret::from_bytes(&[0; 32]).is_none());
+        assert!(format!("{secret:?}").contains("[redacted]"));
+    }
+
+    #[test]
+    fn the_scheme_is_frozen() {
+        let (public, secrets) = dealt(4);
+        let share = data_encoding::HEXLOWER.encode(&crate::codec::encode(&secrets[0].share(&name(1))));
+        let value = value(&public, &secrets, 1, &[0, 1, 2]).unwrap();
+        assert_eq!(
+            share,
+            "86e58dc3d18b6fb5ad958e9c1646d1fd0bbcdf62d6e197945edc17e36dc2ea6ee82865c28b40d4786ab7f3f5d1220202dae4144052d51029bc6c5429f04d9e0bc41082ab56ebb518a05f35a39ad6ca50f5f8a81b5b867b33f43be7796840a60d"
+        );
+        assert_eq!(
+            data_encoding::HEXLOWER.encode(&value.0),
+            "627653234c951925e8b14fad6f10dcd276cc046aa3ba8752a1e2fe10d463b28f"
+        );
+    }
+
+    #[test]
+    fn every_replica_comes_first_about_equally_often() {
+        let committee = Committee::new(4).unwrap();
+        let mut first = [0; 4];
+        for i in 0u32..4000 {
+            let coin = CoinValue(hash("test coin", &[&i.to_be_bytes()]).0);
+            first[coin.permutation("test", committee)[0].index()] += 1;
+        }
+        assert!(first.iter().all(|count| (900..1100).contains(count)), "{first:?}");
+    }
+}

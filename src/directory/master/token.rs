@@ -1,0 +1,237 @@
+//! Tokens of a master file (RFC 1035 §5.1): entries of one logical line, without copying.
+
+use crate::limits::MAX_ENTRY_TOKENS;
+
+/// A token as written: escapes are still in it, the quotes around it are not.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(in crate::directory) struct Token<'a> {
+    pub text: &'a str,
+    pub quoted: bool,
+}
+
+/// The tokens of one entry: a line, or several held together by parentheses.
+#[derive(PartialEq, Eq, Debug)]
+pub(in crate::directory) struct Entry<'a> {
+    /// Line of the first token, from 1.
+    pub line: usize,
+    /// The line starts with a blank: the owner is the one before.
+    pub starts_blank: bool,
+    pub tokens: Vec<Token<'a>>,
+}
+
+/// Reads entries off a text.
+pub(in crate::directory) struct Entries<'a> {
+    rest: &'a str,
+    line: usize,
+}
+
+/// Line and what is wrong there.
+pub(in crate::directory) type TokenError = (usize, String);
+
+impl<'a> Entries<'a> {
+    pub(in crate::directory) fn new(text: &'a str) -> Self {
+        Self { rest: text, line: 1 }
+    }
+
+    /// The next entry that has tokens; none at the end of the text.
+    pub(in crate::directory) fn next_entry(&mut self) -> Result<Option<Entry<'a>>, TokenError> {
+        loop {
+            if self.rest.is_empty() {
+                return Ok(None);
+            }
+            let entry = self.entry()?;
+            if !entry.tokens.is_empty() {
+                return Ok(Some(entry));
+            }
+        }
+    }
+
+    fn entry(&mut self) -> Result<Entry<'a>, TokenError> {
+        let starts_blank = self.rest.starts_with([' ', '\t', '\r']);
+        let mut entry = Entry { line: self.line, starts_blank, tokens: Vec::new() };
+        let mut opened: Option<usize> = None;
+        while let Some(&byte) = self.rest.as_bytes().first() {
+            match byte {
+                b'\n' => {
+                    self.skip(1);
+                    self.line += 1;
+                    if opened.is_none() {
+                        return Ok(entry);
+                    }
+                }
+                b' ' | b'\t' | b'\r' => self.skip(1),
+                b';' => self.skip(self.rest.find('\n').unwrap_or(self.rest.len())),
+                b'(' if opened.is_some() => return Err((self.line, "( inside ( … ): remove one".into())),
+                b'(' => {
+                    opened = Some(self.line);
+                    self.skip(1);
+                }
+                b')' if opened.is_none() => return Err((self.line, ") without ( before it: remove it".into())),
+                b')' => {
+                    opened = None;
+                    self.skip(1);
+                }
+                _ => {
+                    if entry.tokens.is_empty() {
+                        entry.line = self.line;
+                    }
+                    if entry.tokens.len() == MAX_ENTRY_TOKENS {
+                        let message = format!("more than {MAX_ENTRY_TOKENS} words in one record: is a ) missing?");
+                        return Err((entry.line, message));
+                    }
+                    entry.tokens.push(self.token()?);
+                }
+            }
+        }
+        match opened {
+            Some(line) => Err((line, "( without ) after it: close it".into())),
+            None => Ok(entry),
+        }
+    }
+
+    fn token(&mut self) -> Result<Token<'a>, TokenError> {
+        if self.rest.starts_with('"') {
+            let end = self.closing_quote(1)?;
+            let text = &self.rest[1..end];
+            self.skip(end + 1);
+            return Ok(Token { text, quoted: true });
+        }
+        let bytes = self.rest.as_bytes();
+        let mut end = 0;
+        while let Some(&byte) = bytes.get(end) {
+            match byte {
+                b' ' | b'\t' | b'\r' | b'\n' | b';' | b'(' | b')' => break,
+                // `key="value"` of service parameters is one word (RFC 9460 §2.1).
+                b'"' if end > 0 && bytes[end - 1] == b'=' => end = self.closing_quote(end + 1)? + 1,
+                b'"' => break,
+                b'\\' if bytes.get(end + 1).is_some_and(|&next| next != b'\n') => end += 2,
+                _ => end += 1,
+            }
+        }
+        // An escaped character may be longer than a byte.
+        while !self.rest.is_char_boundary(end) {
+            end += 1;
+        }
+        let text = &self.rest[..end];
+        self.skip(end);
+        Ok(Token { text, quoted: false })
+    }
+
+    /// Where the quote is that closes the one before `from`.
+    fn closing_quote(&self, from: usize) -> Result<usize, TokenError> {
+        let bytes = self.rest.as_bytes();
+        let mut at = from;
+        loop {
+            match bytes.get(at) {
+                Some(b'"') => return Ok(at),
+                Some(b'\\') if bytes.get(at + 1) != Some(&b'\n') => at += 2,
+                Some(b'\n') | None => {
+                    return Err((self.line, "a string does not end on its line: close it with \"".into()));
+                }
+                Some(_) => at += 1,
+            }
+        }
+    }
+
+    fn skip(&mut self, bytes: usize) {
+        self.rest = &self.rest[bytes..];
+    }
+}
+
+/// Seconds: `3600`, or with units as `1h30m` (weeks, days, hours, minutes, seconds).
+pub(in crate::directory) fn parse_seconds(text: &str) -> Option<u32> {
+    if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return text.parse().ok();
+    }
+    let mut seconds = 0u32;
+    let mut number = None;
+    for byte in text.bytes() {
+        if byte.is_ascii_digit() {
+            number = Some(number.unwrap_or(0u32).checked_mul(10)?.checked_add(u32::from(byte - b'0'))?);
+            continue;
+        }
+        let unit = match byte.to_ascii_lowercase() {
+            b'w' => 7 * 24 * 3600,
+            b'd' => 24 * 3600,
+            b'h' => 3600,
+            b'm' => 60,
+            b's' => 1,
+            _ => return None,
+        };
+        seconds = seconds.checked_add(number.take()?.checked_mul(unit)?)?;
+    }
+    number.is_none().then_some(seconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn words(text: &str) -> Vec<(usize, bool, Vec<&str>)> {
+        let mut entries = Entries::new(text);
+        let mut all = Vec::new();
+        while let Some(entry) = entries.next_entry().unwrap() {
+            all.push((entry.line, entry.starts_blank, entry.tokens.iter().map(|token| token.text).collect()));
+        }
+        all
+    }
+
+    #[test]
+    fn parentheses_continue_a_record_over_lines_and_comments_end_at_the_line() {
+        let text = "; a comment\n\n@ SOA a b ( 1 ; serial\n 2\n) 3\n\tNS ns\nx A 1";
+        assert_eq!(
+            words(text),
+            [
+                (3, false, vec!["@", "SOA", "a", "b", "1", "2", "3"]),
+                (6, true, vec!["NS", "ns"]),
+                (7, false, vec!["x", "A", "1"]),
+            ]
+        );
+    }
+
+    #[test]
+    fn quotes_hold_blanks_semicolons_and_escaped_quotes() {
+        assert_eq!(words(r#"TXT "a; (b" c\;d "\"" "#), [(1, false, vec!["TXT", "a; (b", r"c\;d", r#"\""#])]);
+        assert_eq!(words(r#"HTTPS 1 . alpn="h2 x" port=1"#)[0].2, ["HTTPS", "1", ".", r#"alpn="h2 x""#, "port=1"]);
+    }
+
+    #[test]
+    fn errors_say_the_line() {
+        let error = |text| {
+            let mut entries = Entries::new(text);
+            loop {
+                match entries.next_entry() {
+                    Ok(Some(_)) => {}
+                    Ok(None) => panic!("no error in {text:?}"),
+                    Err((line, _)) => return line,
+                }
+            }
+        };
+        assert_eq!(error("a\nb (\nc\nd"), 2);
+        assert_eq!(error("a\nb )"), 2);
+        assert_eq!(error("a\n\n\"b\nc\""), 3);
+        assert_eq!(error("( ("), 1);
+        assert_eq!(error("\"b\\"), 1);
+        assert_eq!(error("a\n\"b\\\nc\""), 2);
+    }
+
+    #[test]
+    fn times_may_have_units() {
+        assert_eq!(parse_seconds("3600"), Some(3600));
+        assert_eq!(parse_seconds("1h30M"), Some(5400));
+        assert_eq!(parse_seconds("1w2d"), Some(9 * 86_400));
+        for wrong in ["", "h", "1h3", "1x", "4294967296", "9999999w", "-1", "IN"] {
+            assert_eq!(parse_seconds(wrong).filter(|_| !wrong.is_empty()), None, "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_has_an_answer(text in "[ -~\\n\\t\"\\\\();=é]{0,80}") {
+            let mut entries = Entries::new(&text);
+            while let Ok(Some(_)) = entries.next_entry() {}
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! The answer to a question (RFC 1034 §4.3.2, RFC 4035 §3.1): one function, a pure one, for every transport.
+//!
+//! The order of this file is that of the message: answer, authority, additional. Responses are minimal: nothing stands
+//! in them that the question, or a proof, does not need.
+//!
+//! Deviations and choices:
+//! - Zone transfers are REFUSED, MAILA, MAILB and TKEY not implemented; OPT and TSIG as types are FORMERR.
+//! - ANY gives one RRset (RFC 8482 §4.1); RRSIG gives all signatures at the name.
+//! - A CNAME is followed within its zone only, [`MAX_CNAME_CHAIN`] times at most; the response code is that of the last
+//!   name reached (RFC 6604). A loop ends the chain without an error.
+//! - Addresses of the servers in an answer of NS type are added at the root only, for priming (RFC 8109).
+//! - The Chaos class knows `version.bind`, `version.server`, `id.server` and `hostname.bind`: all say `torrens`.
+
+use super::denial::Proofs;
+use super::lookup::{Place, Wildcard, place};
+use super::query::{CLASS_CHAOS, CLASS_IN, Query};
+use super::response::{ExtendedError, Full, Owner, Rcode, Response, Section, Transport};
+use crate::directory::name::Name;
+use crate::directory::name_ref::{NameBuffer, NameRef};
+use crate::directory::rrset::Rtype;
+use crate::directory::zone::{Node, SignedRrset, SignedZone};
+use crate::limits::MAX_CNAME_CHAIN;
+use crate::store::view::View;
+
+/// Writes the response to `query` into `out`, which is cleared. Never longer than the transport allows.
+pub fn answer(view: &View, query: &Query<'_>, transport: Transport, out: &mut Vec<u8>) {
+    let response = Response::new(query, transport, out);
+    if query.edns.is_some_and(|edns| edns.version > 0) {
+        return response.finish(Rcode::BADVERS);
+    }
+    match (query.class, query.rtype) {
+        (CLASS_CHAOS, rtype) => return chaos(query, rtype, response),
+        (CLASS_IN, Rtype::OPT | TSIG) => return response.finish(Rcode::FORMERR),
+        (CLASS_IN, TKEY | MAILA | MAILB) => return response.finish(Rcode::NOTIMP),
+        (CLASS_IN, AXFR | IXFR) => return response.finish(Rcode::REFUSED),
+        (CLASS_IN, _) => {}
+        _ => return response.finish(Rcode::REFUSED),
+    }
+    let Some(zone) = zone_for(view, query) else {
+        return response.finish_with(Rcode::REFUSED, Some(ExtendedError::NOT_AUTHORITATIVE));
+    };
+    let signed = query.edns.is_some_and(|edns| edns.dnssec_ok);
+    let proofs = Proofs::new(zone, signed);
+    let mut walk = Walk { zone, rtype: query.rtype, signed, proofs, redirects: Vec::new(), response };
+    match walk.message(&query.name) {
+        Ok(rcode) => walk.response.finish(rcode),
+        Err(Full) => walk.response.truncated(),
+    }
+}
+
+const TKEY: Rtype = Rtype(249);
+const TSIG: Rtype = Rtype(250);
+const IXFR: Rtype = Rtype(251);
+const AXFR: Rtype = Rtype(252);
+const MAILB: Rtype = Rtype(253);
+const MAILA: Rtype = Rtype(254);
+
+/// The zone that answers: the closest one, but for DS at its apex the one above it (RFC 4035 §3.1.4.1).
+fn zone_for<'v>(view: &'v View, query: &Query<'_>) -> Option<&'v SignedZone> {
+    let name = query.name.as_ref();
+    let closest = view.zone_above(name)?;
+    if query.rtype == Rtype::DS && closest.apex().as_ref() == name {
+        let above = name.parent().and_then(|parent| view.zone_above(parent));
+        return Some(above.unwrap_or(closest));
+    }
+    Some(closest)
+}
+
+/// What the server tells about itself (RFC 4892).
+fn chaos(query: &Query<'_>, rtype: Rtype, mut response: Response<'_>) {
+    const KNOWN: [&[u8]; 4] =
+        [b"\x07version\x04bind\0", b"\x07version\x06server\0", b"\x02id\x06server\0", b"\x08hostname\x04bind\0"];
+    if !KNOWN.contains(&query.name.as_ref().as_wire()) {
+        return response.finish(Rcode::REFUSED);
+    }
+    response.authoritative(true);
+    if (rtype == Rtype::TXT || rtype == Rtype::ANY)
+        && response.record(Section::Answer, Owner::Current, Rtype::TXT, 0, b"\x07torrens").is_err()
+    {
+        return response.truncated();
+    }
+    response.finish(Rcode::NOERROR);
+}
+
+/// One message in the making.
+struct Walk<'v, 'o> {
+    zone: &'v SignedZone,
+    rtype: Rtype,
+    /// The DO bit: signatures and proofs are wanted.
+    signed: bool,
+    proofs: Proofs<'v>,
+    /// DNAME records that stand in the answer already.
+    redirects: Vec<&'v SignedRrset>,
+    response: Response<'o>,
+}
+
+/// What became of one name.
+#[expect(clippy::large_enum_variant, reason = "lives on the stack, one at a time")]
+enum Step<'v> {
+    /// It is another name's alias.
+    Alias(NameBuffer),
+    End(End<'v>),
+}
+
+enum End<'v> {
+    Answered,
+    NoData,
+    NameError,
+    /// A substitution gives no name (RFC 6672 §2.2).
+    TooLong,
+    Referral {
+        cut: &'v Name,
+        node: &'v Node,
+    },
+}
+
+impl<'v> Walk<'v, '_> {
+    fn message(&mut self, name: &NameBuffer) -> Result<Rcode, Full> {
+        let end = self.answer_section(name)?;
+        match end {
+            End::Referral { cut, node } => {
+                self.proofs.write(&mut self.response)?;
+                self.referral(cut, node)?;
+                Ok(Rcode::NOERROR)
+            }
+            End::NoData | End::NameError => {
+                self.start_of_authority()?;
+                self.proofs.write(&mut self.response)?;
+                Ok(if matches!(end, End::NameError) { Rcode::NXDOMAIN } else { Rcode::NOERROR })
+            }
+            End::Answered => {
+                self.proofs.write(&mut self.response)?;
+                if self.rtype == Rtype::NS && self.zone.apex().is_root() && name.as_ref().is_root() {
+                    self.priming_addresses();
+                }
+                Ok(Rcode::NOERROR)
+            }
+            End::TooLong => Ok(Rcode::YXDOMAIN),
+        }
+    }
+
+    /// Follows aliases to where they end.
+    fn answer_section(&mut self, question: &NameBuffer) -> Result<End<'v>, Full> {
+        // AA is about the first name, even if its records do not fit.
+        self.response.authoritative(true);
+        let mut step = self.step(question)?;
+        if matches!(step, Step::End(End::Referral { .. })) {
+            self.response.authoritative(false);
+        }
+        let mut visited = Vec::new();
+        loop {
+            let name = match step {
+                Step::End(end) => return Ok(end),
+                Step::Alias(target) => target,
+            };
+            let over = visited.len() + 1 == MAX_CNAME_CHAIN || name == *question || visited.contains(&name);
+            if over || !name.as_ref().is_within(self.zone.apex().as_ref()) {
+                return Ok(End::Answered);
+            }
+            step = self.step(&name)?;
+            visited.push(name);
+        }
+    }
+
+    /// RFC 1034 §4.3.2 step 3 for one name.
+    fn step(&mut self, name: &NameBuffer) -> Result<Step<'v>, Full> {
+        let name = name.as_ref();
+        match place(self.zone, name) {
+            Place::Here(node) => self.records(node, name),
+            // The parent side of a cut is the authority for DS (RFC 4035 §3.1.4.1).
+            Place::Delegated { cut, node } if self.rtype == Rtype::DS && cut.as_ref() == name => {
+                match node.get(Rtype::DS) {
+                    Some(found) => self.found(found),
+                    None => self.no_data(name),
+                }
+            }
+            Place::Delegated { cut, node } => Ok(Step::End(End::Referral { cut, node })),
+            Place::Redirected { owner, dname } => self.redirect(name, owner, dname),
+            Place::EmptyNonTerminal { before } => {
+                self.proofs.after(before);
+                Ok(Step::End(End::NoData))
+            }
+            Place::Missing { before, encloser, wildcard: Wildcard::Node(node) } => {
+                self.proofs.after(before);
+                match NameBuffer::wildcard(encloser) {
+                    Ok(wildcard) => self.records(node, wildcard.as_ref()),
+                    Err(_) => Ok(Step::End(End::NameError)),
+                }
+            }
+            Place::Missing { before, encloser, wildcard } => {
+                self.proofs.after(before);
+                self.proofs.wildcard_of(encloser);
+                Ok(Step::End(if matches!(wildcard, Wildcard::Empty) { End::NoData } else { End::NameError }))
+            }
+        }
+    }
+
+    /// The records of the type asked for at a node. `source`: the owner in the zone, a wildcard perhaps.
+    fn records(&mut self, node: &'v Node, source: NameRef<'_>) -> Result<Step<'v>, Full> {
+        match self.rtype {
+            Rtype::ANY => {
+                // A CNAME is what a resolver needs most; otherwise the first type does.
+                let one = node.get(Rtype::CNAME).or_else(|| node.rrsets().first());
+                return match one {
+                    Some(found) => self.found(found),
+                    None => self.no_data(source),
+                };
+            }
+            Rtype::RRSIG => return self.signatures(node, source),
+            _ => {}
+        }
+        // The type before the alias: KEY and NSEC stand beside a CNAME (RFC 2181 §10.1, RFC 4034 §4).
+        if let Some(found) = node.get(self.rtype) {
+            return self.found(found);
+        }
+        let Some(alias) = node.get(Rtype::CNAME) else { return self.no_data(source) };
+        let target = alias.rrset.rdatas().first().and_then(|target| NameRef::from_canonical(target));
+        // RDATA that is no name leads nowhere.
+        let Some(target) = target else { return self.found(alias) };
+        self.response.cname(alias.rrset.ttl, target, alias.rrsig.as_deref().filter(|_| self.signed))?;
+        Ok(Step::Alias(target.into()))
+    }
+
+    fn found(&mut self, found: &'v SignedRrset) -> Result<Step<'v>, Full> {
+        self.response.rrset(Section::Answer, Owner::Current, found, found.rrset.ttl, self.signed)?;
+        Ok(Step::End(End::Answered))
+    }
+
+    fn signatures(&mut self, node: &'v Node, source: NameRef<'_>) -> Result<Step<'v>, Full> {
+        let mut any = false;
+        for signed in node.rrsets() {
+            let Some(rrsig) = &signed.rrsig else { continue };
+            self.response.record(Section::Answer, Owner::Current, Rtype::RRSIG, signed.rrset.ttl, rrsig)?;
+            any = true;
+        }
+        if any { Ok(Step::End(End::Answered)) } else { self.no_data(source) }
+    }
+
+    fn no_data(&mut self, source: NameRef<'_>) -> Result<Step<'v>, Full> {
+        self.proofs.matching(source);
+        Ok(Step::End(End::NoData))
+    }
+
+    /// The DNAME record and the CNAME made from it (RFC 6672 §3.1).
+    fn redirect(&mut self, name: NameRef<'_>, owner: &Name, dname: &'v SignedRrset) -> Result<Step<'v>, Full> {
+        if !self.redirects.iter().any(|known| std::ptr::eq(*known, dname)) {
+            self.response.rrset(Section::Answer, Owner::Name(owner.as_wire()), dname, dname.rrset.ttl, self.signed)?;
+            self.redirects.push(dname);
+        }
+        let target = dname.rrset.rdatas().first().and_then(|target| NameRef::from_canonical(target));
+        let Some(target) = target else { return Ok(Step::End(End::Answered)) };
+        let Ok(substituted) = NameBuffer::substituted(name, owner.as_ref(), target) else {
+            return Ok(Step::End(End::TooLong));
+        };
+        self.response.cname(dname.rrset.ttl, substituted.as_ref(), None)?;
+        match self.rtype {
+            Rtype::CNAME | Rtype::ANY => Ok(Step::End(End::Answered)),
+            _ => Ok(Step::Alias(substituted)),
+        }
+    }
+
+    /// The SOA record of a negative answer; its TTL says how long that may be kept (RFC 2308 §3 and §5).
+    fn start_of_authority(&mut self) -> Result<(), Full> {
+        let Some(soa) = self.zone.rrset(self.zone.apex(), Rtype::SOA) else { return Ok(()) };
+        let minimum = soa.rrset.rdatas().first().and_then(|rdata| rdata.last_chunk());
+        let ttl = minimum.map_or(soa.rrset.ttl, |minimum| soa.rrset.ttl.min(u32::from_be_bytes(*minimum)));
+        self.response.rrset(Section::Authority, Owner::Name(self.zone.apex().as_wire()), soa, ttl, self.signed)
+    }
+
+    /// NS, then DS or the proof that there is none (RFC 4035 §3.1.4), then addresses.
+    fn referral(&mut self, cut: &Name, node: &Node) -> Result<(), Full> {
+        let Some(servers) = node.get(Rtype::NS) else { return Ok(()) };
+        self.response.referral(cut.as_wire(), servers)?;
+        if self.signed
+            && let Some(secure) = node.get(Rtype::DS).or_else(|| node.get(Rtype::NSEC))
+        {
+            self.response.rrset(Section::Authority, Owner::Name(cut.as_wire()), secure, secure.rrset.ttl, true)?;
+        }
+        self.glue(cut, servers)
+    }
+
+    /// Addresses of the servers beneath the cut, without which nobody gets there: all of them, or the message is
+    /// truncated (RFC 9471 §3.1). Then, if there is room, those of other servers in the zone (§3.2).
+    fn glue(&mut self, cut: &Name, servers: &SignedRrset) -> Result<(), Full> {
+        let targets = || servers.rrset.rdatas().iter().filter_map(|target| NameRef::from_canonical(target));
+        for target in targets().filter(|target| target.is_within(cut.as_ref())) {
+            self.addresses(target)?;
+        }
+        for target in targets().filter(|target| !target.is_within(cut.as_ref())) {
+            if target.is_within(self.zone.apex().as_ref()) && self.addresses(target).is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn priming_addresses(&mut self) {
+        let Some(servers) = self.zone.rrset(self.zone.apex(), Rtype::NS) else { return };
+        for target in servers.rrset.rdatas().iter().filter_map(|target| NameRef::from_canonical(target)) {
+            if self.addresses(target).is_err() {
+                break;
+            }
+        }
+    }
+
+    fn addresses(&mut self, name: NameRef<'_>) -> Result<(), Full> {
+        let Some((owner, node)) = self.zone.find(name) else { return Ok(()) };
+        for rrset in [Rtype::A, Rtype::AAAA].into_iter().filter_map(|rtype| node.get(rtype)) {
+            let owner = Owner::Name(owner.as_wire());
+            self.response.rrset(Section::Additional, owner, rrset, rrset.rrset.ttl, self.signed)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,67 @@
+//! The authoritative DNS server: transports carry, one function answers.
+//!
+//! ```text
+//! udp (recvmmsg, a socket per worker) ─┐
+//! stream (TCP framing; TLS wraps it)  ─┴▶ respond ─▶ query::parse ─▶ answer ─▶ lookup, denial ─▶ response
+//! ```
+//!
+//! Where the time goes, with 100,000 signed names: about 2.5 µs for a positive answer and 4.5 µs for NXDOMAIN, three
+//! quarters of it in searches, where each of seventeen steps misses the cache on the name compared; an NXDOMAIN makes
+//! seven searches. The rest is parsing and writing.
+//!
+//! Everything read comes from a [`View`]: immutable, published as a whole. Nothing here signs, waits or knows of the
+//! order. An answer allocates nothing unless it follows a CNAME: names lie on the stack, bytes go to the transport's
+//! buffer.
+//!
+//! Deviations, beside those that each file lists: TSIG and SIG(0) of a query are not looked at, UPDATE and NOTIFY get
+//! NOTIMP, zone transfers REFUSED.
+
+#[cfg(all(feature = "misbehave", not(debug_assertions)))]
+compile_error!("the feature `misbehave` makes a replica lie; it is for tests and never part of a release build");
+
+pub mod answer;
+#[cfg(test)]
+mod answer_tests;
+#[cfg(test)]
+mod bound_tests;
+mod denial;
+mod lookup;
+#[cfg(feature = "misbehave")]
+pub mod misbehave;
+pub mod query;
+mod response;
+pub mod stream;
+#[cfg(test)]
+mod testing;
+pub mod udp;
+mod udp_syscalls;
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+pub use self::answer::answer;
+pub use self::query::{Query, Refusal};
+pub use self::response::{Rcode, Transport};
+use crate::store::view::View;
+
+/// Where transports read the newest published view.
+pub type ViewHandle = Arc<ArcSwap<View>>;
+
+/// Changes an answer before it is sent: the liar in tests.
+pub type Alter = fn(&mut Vec<u8>);
+
+/// Answers one message. `out` is cleared and holds the reply; false if there must be none.
+///
+/// Total: any bytes are a message, and the reply is never longer than the transport allows.
+pub fn respond(view: &View, message: &[u8], transport: Transport, out: &mut Vec<u8>) -> bool {
+    match query::parse(message) {
+        Ok(query) => answer(view, &query, transport, out),
+        Err(Refusal::Silence) => {
+            out.clear();
+            return false;
+        }
+        Err(Refusal::Reply(rcode)) => response::refuse(message, rcode, out),
+    }
+    true
+}

@@ -1,0 +1,365 @@
+//! DNS over streams (RFC 7766): messages behind a two-byte length, pipelined, over TCP or whatever wraps it.
+//!
+//! Answers come in the order of the queries, those of one read in one write. What a client can hold is bounded: time
+//! until its next whole query, time to take what was written, connections per client and in all, life of a connection.
+//! At the limit in all, the connection longest without a query gives way, so idle ones never keep a client out.
+//!
+//! `hickory-server` is passed over here: it parses each query into an owned message and encodes each answer from one,
+//! while ours is bytes ready to send; the framing that it would save is this file's first fifty lines.
+//!
+//! Deviations: no edns-tcp-keepalive (RFC 7828). A message that gets silence ends the connection.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{AbortHandle, Id, JoinSet};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::{Alter, Transport, ViewHandle, respond};
+use crate::limits::{
+    DNS_STREAM_IDLE_SECONDS, DNS_STREAM_TOTAL_SECONDS, DNS_STREAM_WRITE_BUFFER, DNS_STREAM_WRITE_SECONDS,
+    MAX_DNS_CONNECTIONS, MAX_DNS_CONNECTIONS_PER_CLIENT, MAX_QUERY,
+};
+
+/// Serves one connection until the client ends it or oversteps a limit.
+pub async fn serve_stream<S>(mut stream: S, view: &ViewHandle, alter: Option<Alter>, activity: &Activity)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let end = Instant::now() + Duration::from_secs(DNS_STREAM_TOTAL_SECONDS);
+    let mut pending = Pending { incoming: Vec::with_capacity(2 + MAX_QUERY), outgoing: Vec::new(), alter };
+    loop {
+        // Bytes alone do not extend this: only a whole query does.
+        let next = (Instant::now() + Duration::from_secs(DNS_STREAM_IDLE_SECONDS)).min(end);
+        loop {
+            match timeout_at(next, stream.read_buf(&mut pending.incoming)).await {
+                Ok(Ok(read)) if read > 0 => {}
+                _ => return close(stream).await,
+            }
+            if pending.has_whole_query() {
+                break;
+            }
+        }
+        activity.now();
+        let mut open = true;
+        while open && pending.has_whole_query() {
+            open = pending.answer(view);
+            let write = stream.write_all(&pending.outgoing);
+            if !matches!(timeout(Duration::from_secs(DNS_STREAM_WRITE_SECONDS), write).await, Ok(Ok(()))) {
+                return;
+            }
+            pending.outgoing.clear();
+            pending.outgoing.shrink_to(DNS_STREAM_WRITE_BUFFER);
+        }
+        if !open || Instant::now() >= end {
+            return close(stream).await;
+        }
+    }
+}
+
+async fn close<S: AsyncWrite + Unpin>(mut stream: S) {
+    let _ = timeout(Duration::from_secs(DNS_STREAM_WRITE_SECONDS), stream.shutdown()).await;
+}
+
+/// What was read and not answered, what was answered and not written.
+struct Pending {
+    incoming: Vec<u8>,
+    outgoing: Vec<u8>,
+    alter: Option<Alter>,
+}
+
+impl Pending {
+    /// Whether a query is there, or a length that none may have.
+    fn has_whole_query(&self) -> bool {
+        let Some((length, rest)) = self.incoming.split_first_chunk() else { return false };
+        let length = usize::from(u16::from_be_bytes(*length));
+        length > MAX_QUERY || rest.len() >= length
+    }
+
+    /// Answers whole queries until there are none or the write buffer is full; false if the connection must end.
+    fn answer(&mut self, view: &ViewHandle) -> bool {
+        let view = view.load();
+        let mut message = Vec::new();
+        let mut at = 0;
+        let mut open = true;
+        while open && self.outgoing.len() < DNS_STREAM_WRITE_BUFFER {
+            let Some((length, rest)) = self.incoming[at..].split_first_chunk() else { break };
+            let length = usize::from(u16::from_be_bytes(*length));
+            if length > MAX_QUERY {
+                open = false;
+                break;
+            }
+            let Some(query) = rest.get(..length) else { break };
+            open = respond(&view, query, Transport::Stream, &mut message);
+            if open {
+                if let Some(alter) = self.alter {
+                    alter(&mut message);
+                }
+                // An answer is never longer than a stream message; an altered one that is has no business here.
+                let length = u16::try_from(message.len()).unwrap_or_default();
+                self.outgoing.extend_from_slice(&length.to_be_bytes());
+                self.outgoing.extend_from_slice(&message[..usize::from(length)]);
+            }
+            at += 2 + length;
+        }
+        self.incoming.drain(..at);
+        open
+    }
+}
+
+/// Accepts connections and serves them, until dropped; what it serves ends with it.
+pub async fn serve_tcp(listener: TcpListener, view: ViewHandle, alter: Option<Alter>) {
+    let mut connections = Connections::default();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, peer)) => connections.admit(peer.ip(), |activity| {
+                    let view = Arc::clone(&view);
+                    async move { serve_accepted(stream, &view, alter, &activity).await }
+                }),
+                // No descriptors left, or the client is gone already: either passes.
+                Err(error) => {
+                    tracing::debug!(%error, "accepting a DNS connection");
+                    sleep(Duration::from_millis(20)).await;
+                }
+            },
+            Some(ended) = connections.tasks.join_next_with_id() => connections.forget(match ended {
+                Ok((id, ())) => id,
+                Err(error) => error.id(),
+            }),
+        }
+    }
+}
+
+async fn serve_accepted(stream: TcpStream, view: &ViewHandle, alter: Option<Alter>, activity: &Activity) {
+    // Answers are written whole: waiting to fill a segment only delays them.
+    let _ = stream.set_nodelay(true);
+    serve_stream(stream, view, alter, activity).await;
+}
+
+/// When a connection's last query came, in milliseconds since an arbitrary start.
+pub struct Activity {
+    start: Instant,
+    last: AtomicU64,
+}
+
+impl Activity {
+    pub fn new(start: Instant) -> Self {
+        let activity = Self { start, last: AtomicU64::new(0) };
+        activity.now();
+        activity
+    }
+
+    fn now(&self) {
+        self.last.store(self.start.elapsed().as_millis() as u64, Ordering::Relaxed);
+    }
+}
+
+/// The connections being served.
+struct Connections {
+    start: Instant,
+    tasks: JoinSet<()>,
+    open: BTreeMap<Id, Open>,
+    clients: BTreeMap<IpAddr, usize>,
+}
+
+struct Open {
+    client: IpAddr,
+    activity: Arc<Activity>,
+    task: AbortHandle,
+}
+
+impl Default for Connections {
+    fn default() -> Self {
+        Self { start: Instant::now(), tasks: JoinSet::new(), open: BTreeMap::new(), clients: BTreeMap::new() }
+    }
+}
+
+impl Connections {
+    /// Starts serving, unless this client has its share of connections already.
+    fn admit<F>(&mut self, peer: IpAddr, serve: impl FnOnce(Arc<Activity>) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let client = client_of(peer);
+        if self.clients.get(&client).is_some_and(|&count| count >= MAX_DNS_CONNECTIONS_PER_CLIENT) {
+            return;
+        }
+        if self.open.len() >= MAX_DNS_CONNECTIONS {
+            self.evict_idlest();
+        }
+        let activity = Arc::new(Activity::new(self.start));
+        let task = self.tasks.spawn(serve(Arc::clone(&activity)));
+        *self.clients.entry(client).or_default() += 1;
+        self.open.insert(task.id(), Open { client, activity, task });
+    }
+
+    fn evict_idlest(&mut self) {
+        let idlest = self.open.iter().min_by_key(|(_, open)| open.activity.last.load(Ordering::Relaxed));
+        if let Some((&id, open)) = idlest {
+            open.task.abort();
+            self.forget(id);
+        }
+    }
+
+    fn forget(&mut self, id: Id) {
+        let Some(open) = self.open.remove(&id) else { return };
+        if let Some(count) = self.clients.get_mut(&open.client) {
+            *count -= 1;
+            if *count == 0 {
+                self.clients.remove(&open.client);
+            }
+        }
+    }
+}
+
+/// The address that connections are counted by: one IPv6 client has a whole /64.
+fn client_of(peer: IpAddr) -> IpAddr {
+    match peer.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !0 << 64).into(),
+        ipv4 => ipv4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::directory::rrset::Rtype;
+    use crate::dns::testing::{Ask, Reply, example_view, view_handle};
+
+    fn framed(message: &[u8]) -> Vec<u8> {
+        [&(message.len() as u16).to_be_bytes()[..], message].concat()
+    }
+
+    async fn read_message(stream: &mut (impl AsyncRead + Unpin)) -> Vec<u8> {
+        let mut message = vec![0; usize::from(stream.read_u16().await.unwrap())];
+        stream.read_exact(&mut message).await.unwrap();
+        message
+    }
+
+    /// A client's end of a connection being served.
+    fn connect(alter: Option<Alter>) -> tokio::io::DuplexStream {
+        let (client, server) = tokio::io::duplex(4096);
+        let view = view_handle(example_view());
+        tokio::spawn(async move { serve_stream(server, &view, alter, &Activity::new(Instant::now())).await });
+        client
+    }
+
+    #[tokio::test]
+    async fn a_query_over_tcp_is_answered() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(serve_tcp(listener, view_handle(example_view()), None));
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(&framed(&Ask::new("www.example.", Rtype::A).message())).await.unwrap();
+        assert_eq!(Reply::read(&read_message(&mut stream).await).answers(), ["www.example. A 192.0.2.1"]);
+        server.abort();
+        assert!(server.await.unwrap_err().is_cancelled());
+        assert_eq!(stream.read(&mut [0]).await.unwrap_or(0), 0, "the server's end takes its connections with it");
+    }
+
+    /// RFC 7766 §6.2.1.1: queries may be pipelined.
+    #[tokio::test]
+    async fn pipelined_queries_are_all_answered_however_they_are_cut() {
+        let mut client = connect(None);
+        let mut bytes = Vec::new();
+        for id in 0..300 {
+            bytes.extend(framed(&Ask::new("www.example.", Rtype::A).id(id).message()));
+        }
+        let (mut reader, mut writer) = tokio::io::split(client);
+        let writing = tokio::spawn(async move {
+            for piece in bytes.chunks(7) {
+                writer.write_all(piece).await.unwrap();
+            }
+            writer
+        });
+        for id in 0..300 {
+            assert_eq!(Reply::read(&read_message(&mut reader).await).id, id);
+        }
+        client = reader.unsplit(writing.await.unwrap());
+        client.shutdown().await.unwrap();
+        assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_sends_a_byte_a_second_is_cut_off() {
+        let client = connect(None);
+        let (mut reader, mut writer) = tokio::io::split(client);
+        let start = Instant::now();
+        let dripping = tokio::spawn(async move {
+            for byte in framed(&[0; 1000]) {
+                if writer.write_all(&[byte]).await.is_err() {
+                    return;
+                }
+                sleep(Duration::from_secs(1)).await;
+            }
+        });
+        assert_eq!(reader.read(&mut [0]).await.unwrap(), 0);
+        assert_eq!(start.elapsed().as_secs(), DNS_STREAM_IDLE_SECONDS);
+        drop(reader);
+        dripping.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_never_reads_is_cut_off() {
+        let mut client = connect(None);
+        let query = framed(&Ask::new("www.example.", Rtype::A).message());
+        let start = Instant::now();
+        while client.write_all(&query).await.is_ok() {}
+        assert!(start.elapsed().as_secs() <= DNS_STREAM_WRITE_SECONDS + 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_ends_after_its_time_however_busy() {
+        let mut client = connect(None);
+        let start = Instant::now();
+        let query = framed(&Ask::new("www.example.", Rtype::A).message());
+        while client.write_all(&query).await.is_ok() && client.read_u16().await.is_ok_and(|length| length > 0) {
+            let mut message = [0; 45];
+            client.read_exact(&mut message).await.unwrap();
+            sleep(Duration::from_secs(5)).await;
+        }
+        assert!(start.elapsed().as_secs() <= DNS_STREAM_TOTAL_SECONDS + 5);
+    }
+
+    #[tokio::test]
+    async fn an_oversize_length_or_a_reply_ends_the_connection() {
+        let mut reply = Ask::new("www.example.", Rtype::A).message();
+        reply[2] |= 0x80;
+        for bytes in [vec![0xff, 0xff], framed(&reply), framed(b"")] {
+            let mut client = connect(None);
+            client.write_all(&bytes).await.unwrap();
+            assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
+        }
+    }
+
+    #[tokio::test]
+    async fn one_client_has_its_share_and_idle_connections_give_way() {
+        let mut connections = Connections::default();
+        let greedy = "192.0.2.1".parse().unwrap();
+        for _ in 0..2 * MAX_DNS_CONNECTIONS_PER_CLIENT {
+            connections.admit(greedy, |_| std::future::pending());
+        }
+        assert_eq!(connections.open.len(), MAX_DNS_CONNECTIONS_PER_CLIENT);
+        for client in 0..2 * MAX_DNS_CONNECTIONS {
+            let peer = Ipv6Addr::from_bits((client as u128 + 1) << 64 | 7);
+            connections.admit(peer.into(), |_| std::future::pending());
+        }
+        assert_eq!(connections.open.len(), MAX_DNS_CONNECTIONS);
+        assert_eq!(connections.clients.values().sum::<usize>(), MAX_DNS_CONNECTIONS);
+        assert!(!connections.clients.contains_key(&greedy));
+    }
+
+    #[test]
+    fn a_64_is_one_client() {
+        let client = |text: &str| client_of(text.parse().unwrap());
+        assert_eq!(client("2001:db8::1"), client("2001:db8::ffff:1:1:1"));
+        assert_ne!(client("2001:db8::1"), client("2001:db8:0:1::1"));
+        assert_eq!(client("::ffff:192.0.2.1"), client("192.0.2.1"));
+    }
+}

@@ -1,0 +1,179 @@
+//! The HTTP API's door to the replica: the published snapshot to read, the core's channel to submit.
+
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, TrySendError};
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+
+use super::core::Input;
+use super::metrics;
+use crate::committee::ReplicaId;
+use crate::crypto::digest::Digest;
+use crate::directory::name::Name;
+use crate::directory::rdata::rdata_to_text;
+use crate::directory::title::{HistoryEntry, Title};
+use crate::http::{Backend, Until};
+use crate::peer::MeshHandle;
+use crate::replica::door;
+use crate::replica::machine::Snapshot;
+use crate::replica::outcome::Outcome;
+use crate::replica::report::{
+    Answer, CertificateReport, ClusterStatus, DoorRefusal, HistoryReport, OperationResult, OutcomeReport,
+    ReplicaStatus, StatusReport, TitleReport, ZoneStatus,
+};
+use crate::rows::Table;
+use crate::store::Read;
+use crate::store::rocks::RocksReader;
+use crate::store::view::View;
+use crate::{codec, limits};
+
+pub struct Api {
+    pub me: ReplicaId,
+    pub network: Digest,
+    pub inputs: SyncSender<Input>,
+    pub exposed: watch::Receiver<Arc<Snapshot>>,
+    pub view: Arc<arc_swap::ArcSwap<View>>,
+    pub reader: RocksReader,
+    pub mesh: MeshHandle,
+}
+
+impl Api {
+    fn snapshot(&self) -> Arc<Snapshot> {
+        self.exposed.borrow().clone()
+    }
+
+    fn answer<T>(&self, read: impl FnOnce(&Snapshot) -> T) -> Answer<T> {
+        let snapshot = self.snapshot();
+        let body = read(&snapshot);
+        Answer { height: snapshot.progress.height, agreed_time: snapshot.progress.agreed_time, body }
+    }
+
+    /// The newest entries of a title's history, oldest first. The store may be ahead of the snapshot, never behind what
+    /// the snapshot's title says.
+    fn entries(&self, title: &Title) -> Vec<HistoryEntry> {
+        let rows = self.reader.scan(Table::History, &crate::directory::state::title_key(&title.name));
+        let rows = rows.unwrap_or_else(|error| {
+            tracing::error!(%error, "history cannot be read");
+            Vec::new()
+        });
+        let entries = rows.iter().filter_map(|(_, value)| codec::decode(value, limits::MAX_OPERATION).ok());
+        entries.filter(|entry: &HistoryEntry| entry.sequence <= title.sequence).collect()
+    }
+}
+
+impl Backend for Api {
+    async fn submit(&self, operation: Vec<u8>) -> Result<Digest, DoorRefusal> {
+        let submission = door::check(&operation, self.network, &self.snapshot().directory)?;
+        let digest = submission.digest();
+        let (reply, answer) = oneshot::channel();
+        self.inputs.try_send(Input::Submit(submission, reply)).map_err(|error| match error {
+            TrySendError::Full(_) | TrySendError::Disconnected(_) => DoorRefusal::Busy,
+        })?;
+        answer.await.map_err(|_| DoorRefusal::Busy)??;
+        Ok(digest)
+    }
+
+    async fn outcome(&self, digest: Digest, wait: Duration, until: Until) -> Option<OutcomeReport> {
+        let mut exposed = self.exposed.clone();
+        // Looked at by every waiting request for every commit, under the channel's lock: nothing is copied here.
+        let reached = |snapshot: &Arc<Snapshot>| {
+            let outcome = snapshot.outcomes.get(&digest);
+            outcome.is_some_and(|outcome| until == Until::Ordered || is_visible(snapshot, outcome))
+        };
+        // At the deadline, the answer is what there is.
+        let _ = tokio::time::timeout(wait, exposed.wait_for(reached)).await;
+        report(&self.snapshot(), digest)
+    }
+
+    fn title(&self, name: &Name) -> Answer<Option<TitleReport>> {
+        self.answer(|snapshot| {
+            let title = snapshot.directory.title(name)?;
+            Some(TitleReport::new(title, records(title)))
+        })
+    }
+
+    fn history(&self, name: &Name) -> Answer<Option<HistoryReport>> {
+        self.answer(|snapshot| {
+            let title = snapshot.directory.title(name)?;
+            Some(HistoryReport::new(name.clone(), &self.entries(title)))
+        })
+    }
+
+    fn certificate(&self, position: u64) -> Answer<Option<CertificateReport>> {
+        self.answer(|snapshot| {
+            let der = snapshot.certificates.issued(position)?;
+            Some(CertificateReport { der: der.to_vec() })
+        })
+    }
+
+    fn status(&self) -> Answer<StatusReport> {
+        let view = self.view.load_full();
+        self.answer(|snapshot| {
+            let zones = view.zones.iter().map(|(apex, zone)| ZoneStatus {
+                zone: apex.clone(),
+                serial: zone.serial().unwrap_or_default(),
+                names: zone.len() as u64,
+            });
+            StatusReport {
+                cluster: ClusterStatus { network: self.network, zones: zones.collect() },
+                replica: ReplicaStatus {
+                    id: self.me.0,
+                    round: snapshot.progress.round,
+                    pending_signatures: snapshot.pending as u64,
+                    peers_connected: self.mesh.connected().iter().map(|peer| peer.0).collect(),
+                    version: env!("CARGO_PKG_VERSION").into(),
+                },
+            }
+        })
+    }
+
+    fn metrics(&self) -> String {
+        metrics::render(&self.snapshot(), &self.view.load(), &self.mesh)
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        let snapshot = self.snapshot();
+        match snapshot.serials.iter().find(|(_, serial)| serial.is_none()) {
+            Some((zone, _)) => Err(format!("zone {zone} is being signed, {} signatures are due", snapshot.pending)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The title's records, one to a line.
+fn records(title: &Title) -> Vec<String> {
+    let sets = title.records.iter();
+    sets.flat_map(|((name, rtype), rrset)| {
+        let line = move |rdata: &Vec<u8>| format!("{name} {} IN {rtype} {}", rrset.ttl, rdata_to_text(*rtype, rdata));
+        rrset.rdatas().iter().map(line)
+    })
+    .collect()
+}
+
+fn report(snapshot: &Snapshot, digest: Digest) -> Option<OutcomeReport> {
+    let outcome = snapshot.outcomes.get(&digest)?;
+    let Outcome { position, height, time, .. } = *outcome;
+    let result = match &outcome.result {
+        Ok(accepted) => {
+            let certificate = accepted.certificate.then_some(position);
+            OperationResult::Accepted { zone: accepted.zone.clone(), serial: accepted.serial, certificate }
+        }
+        Err(refusal) => OperationResult::Refused { code: refusal.code().into(), message: refusal.to_string() },
+    };
+    let visible = is_visible(snapshot, outcome);
+    Some(OutcomeReport { digest, position, height, agreed_time: time, result, visible })
+}
+
+/// Whether what follows from the outcome is published: at once, if it was refused.
+fn is_visible(snapshot: &Snapshot, outcome: &Outcome) -> bool {
+    let Ok(accepted) = &outcome.result else { return true };
+    let published = snapshot.serials.get(&accepted.zone).copied().flatten();
+    published.is_some_and(|serial| reached(serial, accepted.serial))
+        && (!accepted.certificate || snapshot.certificates.issued(outcome.position).is_some())
+}
+
+/// Whether a published serial is `wanted` or later (RFC 1982 §3.2).
+fn reached(published: u32, wanted: u32) -> bool {
+    published.wrapping_sub(wanted) < 1 << 31
+}

@@ -1,0 +1,307 @@
+//! A replica process from start to stop.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{self, SyncSender};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow, bail};
+use arc_swap::ArcSwap;
+use rand_chacha::ChaCha20Rng;
+use rand_core::{OsRng, SeedableRng};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use super::api::Api;
+use super::core::{Core, Input, Published};
+use crate::committee::ReplicaId;
+use crate::config::{ReplicaConfig, SecretBundle};
+use crate::crypto::coin::CoinSecret;
+use crate::crypto::ed25519::SecretKey;
+use crate::crypto::frost::FrostSecret;
+use crate::crypto::shoup::RsaSecret;
+use crate::limits::{CORE_INPUTS, STOP_WITHIN};
+use crate::order::{BlockRef, CURSOR_KEY, OrderPublic, Recovered, VerifiedBlock};
+use crate::peer::{Mesh, MeshConfig, MeshHandle, PeerAddress, PeerEvent, event_channel};
+use crate::replica::genesis::Genesis;
+use crate::replica::machine::Machine;
+use crate::replica::rsa::AuthorityShare;
+use crate::replica::{Effect, Parts, Replica};
+use crate::rows::Table;
+use crate::signing::Signer;
+use crate::store::rocks::RocksStore;
+use crate::store::{Batch, Durability, Read, Store};
+use crate::{dns, http};
+
+/// What a test build may do wrong on purpose.
+#[derive(Clone, Copy, Default)]
+pub struct Conduct {
+    #[cfg(feature = "misbehave")]
+    pub misbehave: bool,
+}
+
+/// Runs the replica whose files are in `home` until `stop` completes.
+pub fn run(home: &Path, conduct: Conduct, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let config = ReplicaConfig::read(&home.join("replica.toml"))?;
+    let secrets = SecretBundle::read(&home.join("secrets.key"))?;
+    if secrets.id != config.id {
+        bail!("{}: secrets of {}, configuration of {}", home.display(), secrets.id, config.id);
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let result = runtime.block_on(serve(home, &config, secrets, conduct, stop));
+    runtime.shutdown_timeout(STOP_WITHIN);
+    result
+}
+
+async fn serve(
+    home: &Path,
+    config: &ReplicaConfig,
+    secrets: SecretBundle,
+    conduct: Conduct,
+    stop: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let mut store = RocksStore::open_any(&config.data)?;
+    write_pid(home)?;
+    let genesis = Arc::new(Genesis::from_bytes(&store.genesis()?)?);
+    let network = genesis.network();
+    store.reader().check_network(network)?;
+    check_keys(config, &secrets, &genesis)?;
+    let SecretBundle { link, .. } = &secrets;
+    let link_key = SecretKey::from_seed(&link.seed());
+    let (replica, effects) = recover(config, secrets, conduct, &genesis, &mut store)?;
+
+    let (events, mut peer_events) = event_channel(genesis.committee.len());
+    let mesh = start_mesh(config, &genesis, link_key, events).await?;
+    let view: dns::ViewHandle = Arc::new(ArcSwap::from_pointee(replica.view()));
+    let (exposed, readers) = watch::channel(Arc::new(replica.snapshot()));
+    let reader = store.reader();
+    let published = Arc::new(Published { view: Arc::clone(&view), exposed });
+    let (inputs, core_inputs) = mpsc::sync_channel(CORE_INPUTS);
+    let (ended, core_ended) = tokio::sync::oneshot::channel();
+    let mut core = Core { replica, store, mesh: mesh.clone(), published, pending: Batch::default() };
+    let core = thread::Builder::new().name("core".into()).spawn(move || {
+        let result = core.perform(effects).and_then(|()| core.run(&core_inputs));
+        // Whoever waits for it may be gone.
+        let _ = ended.send(result);
+    })?;
+
+    let alter = conduct.alter();
+    let udp = dns::udp::UdpServer::start(config.listen.dns, config.dns_workers, &view, alter)
+        .with_context(|| format!("cannot listen for DNS on {}", config.listen.dns))?;
+    let tcp = listen(config.listen.dns, "DNS over TCP").await?;
+    let http = listen(config.listen.http, "HTTP").await?;
+    let api = Api {
+        me: config.id,
+        network,
+        inputs: inputs.clone(),
+        exposed: readers,
+        view: Arc::clone(&view),
+        reader,
+        mesh: mesh.clone(),
+    };
+    let forward = forward_events(&mut peer_events, &inputs);
+    let served = async {
+        tokio::join!(
+            dns::stream::serve_tcp(tcp, Arc::clone(&view), alter),
+            http::serve(http, http::router(Arc::new(api)), std::future::pending()),
+            forward,
+        )
+    };
+    tracing::info!(replica = %config.id, %network, dns = %config.listen.dns, "running");
+    let result = tokio::select! {
+        _ = served => Ok(()),
+        () = stop => Ok(()),
+        result = core_ended => match result {
+            Ok(Err(error)) => Err(anyhow!(error).context("the replica stops: its store failed")),
+            Ok(Ok(())) | Err(_) => Err(anyhow!("the core ended unasked: see the log")),
+        },
+    };
+    // The core may have ended already.
+    let _ = inputs.try_send(Input::Stop);
+    drop(udp);
+    mesh.shutdown().await;
+    if core.join().is_err() {
+        bail!("the core panicked: see the log");
+    }
+    result
+}
+
+/// Which process this replica is. Not before the database is ours: a second process is refused there, and must leave the
+/// first one's number alone.
+fn write_pid(home: &Path) -> anyhow::Result<()> {
+    let path = home.join("pid");
+    std::fs::write(&path, format!("{}\n", std::process::id()))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// The state as the disk has it, executed up to where it was written down.
+fn recover(
+    config: &ReplicaConfig,
+    secrets: SecretBundle,
+    conduct: Conduct,
+    genesis: &Arc<Genesis>,
+    store: &mut RocksStore,
+) -> anyhow::Result<(Replica, Vec<Effect>)> {
+    let own_last = store.own_last()?.round;
+    let failed = std::cell::RefCell::new(None);
+    let loaded = Machine::load(genesis, |table| {
+        store.scan(table, &[]).unwrap_or_else(|error| {
+            *failed.borrow_mut() = Some(error);
+            Vec::new()
+        })
+    });
+    if let Some(error) = failed.into_inner() {
+        return Err(error.into());
+    }
+    let machine = match loaded? {
+        Some(machine) => machine,
+        None => {
+            let (machine, rows) = Machine::genesis(genesis)?;
+            store.commit(Batch { rows, ..Batch::default() }, Durability::Sync)?;
+            machine
+        }
+    };
+    // A replica that lost its disk counts on from what the others know of it.
+    let boot = store.next_boot()?.max(machine.scheduler().boot_of(config.id).map_or(1, |boot| boot + 1));
+    let public = Arc::new(OrderPublic::new(
+        genesis.committee,
+        genesis.network(),
+        0,
+        genesis.identities.clone(),
+        genesis.coin.clone(),
+    )?);
+    let recovered = recover_order(&public, store)?;
+    let id = config.id;
+    let coin = CoinSecret::from_bytes(&secrets.coin_share)
+        .filter(|coin| public.coin.matches(coin))
+        .ok_or_else(|| anyhow!("the coin share in secrets.key is not of this network"))?;
+    let signer = conduct.signer(signer(id, boot, &secrets, genesis)?);
+    Ok(Replica::start(Parts {
+        me: id,
+        public,
+        identity: secrets.identity,
+        coin,
+        recovered,
+        machine,
+        signer,
+        own_last,
+        rng: ChaCha20Rng::from_rng(OsRng).map_err(|error| anyhow!("no randomness from the system: {error}"))?,
+    }))
+}
+
+/// Blocks that the order still needs, verified again: the disk is not trusted either.
+fn recover_order(public: &OrderPublic, store: &RocksStore) -> anyhow::Result<Recovered> {
+    const ROUNDS_AT_A_TIME: u64 = 256;
+    let cursor = store.get(Table::Meta, CURSOR_KEY)?;
+    let mut recovered = Recovered::from_rows(public.depth, cursor.as_deref(), &store.scan(Table::Emitted, &[])?)?;
+    let mut from = recovered.floor() + 1;
+    loop {
+        let blocks = store.blocks_in(from..from + ROUNDS_AT_A_TIME)?;
+        if blocks.is_empty() {
+            return Ok(recovered);
+        }
+        for stored in blocks {
+            let reference = BlockRef { round: stored.round, author: stored.author, digest: stored.digest };
+            if recovered.wants(&reference) {
+                recovered.offer(VerifiedBlock::verify(public, stored.bytes).context("a stored block is damaged")?);
+            }
+        }
+        from += ROUNDS_AT_A_TIME;
+    }
+}
+
+fn signer(id: ReplicaId, boot: u64, secrets: &SecretBundle, genesis: &Genesis) -> anyhow::Result<Signer> {
+    let mut zones = BTreeMap::new();
+    for zone in &genesis.zones {
+        let share = secrets.zone_shares.get(&zone.apex);
+        let share = share.ok_or_else(|| anyhow!("secrets.key has no share of the key of zone {}", zone.apex))?;
+        let bytes = share.as_slice().try_into().context("a zone's share in secrets.key has the wrong length")?;
+        zones.insert(zone.apex.clone(), FrostSecret::from_bytes(id, bytes, &zone.key)?);
+    }
+    let public = Arc::new(genesis.authority.key.clone());
+    let secret = RsaSecret::from_bytes(&secrets.rsa_share)?;
+    if secret.owner() != id || !secret.belongs_to(&public) {
+        bail!("the RSA share in secrets.key is not of this network");
+    }
+    Ok(Signer::new(id, boot, zones, Some(Box::new(AuthorityShare { public, secret }))))
+}
+
+/// The files in one directory must be of one network and one replica.
+fn check_keys(config: &ReplicaConfig, secrets: &SecretBundle, genesis: &Genesis) -> anyhow::Result<()> {
+    let id = config.id;
+    if !genesis.committee.contains(id) {
+        bail!("{id} is not one of the {} replicas of this network", genesis.committee.len());
+    }
+    if genesis.identities[id.index()] != secrets.identity.public() || genesis.links[id.index()] != secrets.link.public()
+    {
+        bail!("secrets.key does not hold the keys that this network knows {id} by");
+    }
+    let missing: Vec<String> = genesis
+        .committee
+        .ids()
+        .filter(|peer| *peer != id && !config.peers.contains_key(peer))
+        .map(|peer| peer.to_string())
+        .collect();
+    if !missing.is_empty() {
+        bail!("replica.toml: no address under [peers] for {}", missing.join(", "));
+    }
+    Ok(())
+}
+
+async fn start_mesh(
+    config: &ReplicaConfig,
+    genesis: &Genesis,
+    link_key: SecretKey,
+    events: tokio::sync::mpsc::Sender<PeerEvent>,
+) -> anyhow::Result<MeshHandle> {
+    let peers = genesis.committee.ids().filter(|&peer| peer != config.id).map(|peer| PeerAddress {
+        id: peer,
+        address: config.peers[&peer].clone(),
+        link_key: genesis.links[peer.index()],
+    });
+    let mesh = MeshConfig {
+        me: config.id,
+        link_key,
+        listen: config.listen.peers,
+        peers: peers.collect(),
+        network: genesis.network(),
+        link_delay: Duration::ZERO,
+    };
+    Ok(Mesh::start(mesh, events).await?)
+}
+
+async fn listen(address: SocketAddr, what: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen for {what} on {address}"))
+}
+
+/// Hands the links' events to the core. While the core is busy the links wait, each within its own budget.
+async fn forward_events(events: &mut tokio::sync::mpsc::Receiver<PeerEvent>, inputs: &SyncSender<Input>) {
+    while let Some(event) = events.recv().await {
+        if inputs.send(Input::Peer(event)).is_err() {
+            return;
+        }
+    }
+}
+
+impl Conduct {
+    /// What is done to outgoing answers.
+    fn alter(self) -> Option<dns::Alter> {
+        #[cfg(feature = "misbehave")]
+        if self.misbehave {
+            return Some(dns::misbehave::alter);
+        }
+        None
+    }
+
+    /// Who answers assignments.
+    fn signer(self, signer: Signer) -> Signer {
+        #[cfg(feature = "misbehave")]
+        if self.misbehave {
+            return signer.misbehaving();
+        }
+        signer
+    }
+}

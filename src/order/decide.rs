@@ -1,0 +1,163 @@
+//! Which leaders are committed: the decision rule of Mahi-Mahi (arXiv 2410.08670, §3; the same as Mysticeti's), over
+//! quorum predicates.
+//!
+//! The slots of round r are the authors drawn by the coin of r, in the order drawn. For a slot:
+//! - *certificate*: a block of the decision round that has, among its parents of the vote round, blocks of a quorum of
+//!   authors that support one and the same block of the slot;
+//! - *direct skip*: a quorum of authors has blocks of the vote round that support no block of the slot;
+//! - *direct commit*: a quorum of authors has certificates for one block of the slot;
+//! - *indirect*: otherwise, take the first slot of round r + wave or later that is not skipped, the anchor. If it is
+//!   undecided, so is this slot. If it is committed, the slot's block that has a certificate in the anchor's history is
+//!   committed; without such a certificate the slot is skipped.
+//!
+//! Why replicas agree. (1) Certificates for twins of a slot would need two quorums of voters, which share a correct
+//! author, whose one block supports one block of the slot. (2) The same for a quorum of skips and a certificate. (3) A
+//! block of round r + wave or later has a quorum of parents in the decision round; if a quorum there are certificates
+//! (direct commit), the two share a correct author, whose one block of that round is a certificate and in the history of
+//! every anchor: nobody skips the slot, and by (1) nobody commits its twin. (4) Slots are decided in order, so by
+//! induction replicas take the same anchor, whose history is the same everywhere since blocks name their parents by
+//! digest. (5) A decision is never changed by more blocks: quorums only grow, and histories do not change.
+//!
+//! An anchor must be *decided*, not only likely: a rule that passes over undecided slots is unsafe, because they may
+//! still be committed and then be the anchor elsewhere.
+
+use std::collections::BTreeMap;
+
+use super::dag::{Dag, Handle};
+use super::public::OrderPublic;
+use crate::committee::{ReplicaId, ReplicaSet};
+
+/// A leader's place in the order of leaders: round, then place within the round.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Slot {
+    pub round: u64,
+    pub index: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Decision {
+    Commit(Handle),
+    Skip,
+    Undecided,
+}
+
+/// Two different blocks of one slot are certified: more replicas are corrupt than the committee stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct TrustBroken {
+    pub round: u64,
+    pub author: ReplicaId,
+}
+
+/// The leaders of the rounds whose coin is known, and what is decided of them.
+#[derive(Default)]
+pub(super) struct Decisions {
+    leaders: BTreeMap<Slot, ReplicaId>,
+    decided: BTreeMap<Slot, Decision>,
+}
+
+impl Decisions {
+    /// The leaders of a round from the slot `first` on.
+    pub fn add_leaders(&mut self, first: Slot, leaders: Vec<ReplicaId>) {
+        let slots = (first.index..).map(|index| Slot { round: first.round, index });
+        self.leaders.extend(slots.zip(leaders));
+    }
+
+    /// Decides what can be decided, from the highest slot down, since anchors are above.
+    pub fn update(&mut self, public: &OrderPublic, dag: &Dag) -> Result<(), TrustBroken> {
+        let open: Vec<(Slot, ReplicaId)> = self.leaders.iter().rev().map(|(slot, leader)| (*slot, *leader)).collect();
+        for (slot, leader) in open {
+            if self.decided.contains_key(&slot) {
+                continue;
+            }
+            let rule = Rule { public, dag, round: slot.round, leader };
+            let decision = match rule.direct()? {
+                Decision::Undecided => self.indirect(&rule)?,
+                direct => direct,
+            };
+            if decision != Decision::Undecided {
+                self.decided.insert(slot, decision);
+            }
+        }
+        Ok(())
+    }
+
+    fn indirect(&self, rule: &Rule) -> Result<Decision, TrustBroken> {
+        let first = Slot { round: rule.round + rule.public.wave.anchor_offset(), index: 0 };
+        for slot in self.leaders.range(first..).map(|(slot, _)| slot) {
+            match self.decided.get(slot) {
+                Some(Decision::Skip) => {}
+                Some(Decision::Commit(anchor)) => return rule.under_anchor(*anchor),
+                Some(Decision::Undecided) | None => break,
+            }
+        }
+        Ok(Decision::Undecided)
+    }
+
+    /// Takes the first slot if it is decided.
+    pub fn take_first(&mut self) -> Option<(Slot, Decision)> {
+        let (&slot, _) = self.leaders.first_key_value()?;
+        let decision = self.decided.remove(&slot)?;
+        self.leaders.remove(&slot);
+        Some((slot, decision))
+    }
+}
+
+/// The rule for one slot over the graph as it is.
+struct Rule<'a> {
+    public: &'a OrderPublic,
+    dag: &'a Dag,
+    round: u64,
+    leader: ReplicaId,
+}
+
+impl Rule<'_> {
+    fn vote_round(&self) -> u64 {
+        self.round + self.public.wave.vote_offset()
+    }
+
+    fn decision_round(&self) -> u64 {
+        self.round + self.public.wave.decision_offset()
+    }
+
+    fn direct(&self) -> Result<Decision, TrustBroken> {
+        let committee = self.public.committee;
+        if committee.is_quorum(self.authors(self.vote_round(), |voter| self.support(voter).is_none())) {
+            return Ok(Decision::Skip);
+        }
+        let certified = |block| committee.is_quorum(self.authors(self.decision_round(), |c| self.certifies(c, block)));
+        self.the_one(self.dag.twins(self.round, self.leader).filter(|&block| certified(block)))
+    }
+
+    fn under_anchor(&self, anchor: Handle) -> Result<Decision, TrustBroken> {
+        let history = self.dag.past([anchor], |block| block.round >= self.decision_round());
+        let certificates: Vec<Handle> =
+            history.into_iter().take_while(|block| block.round == self.decision_round()).collect();
+        let certified = |block| certificates.iter().any(|&certificate| self.certifies(certificate, block));
+        let found = self.the_one(self.dag.twins(self.round, self.leader).filter(|&block| certified(block)))?;
+        Ok(if found == Decision::Undecided { Decision::Skip } else { found })
+    }
+
+    fn the_one(&self, mut certified: impl Iterator<Item = Handle>) -> Result<Decision, TrustBroken> {
+        let Some(block) = certified.next() else { return Ok(Decision::Undecided) };
+        match certified.next() {
+            Some(_) => Err(TrustBroken { round: self.round, author: self.leader }),
+            None => Ok(Decision::Commit(block)),
+        }
+    }
+
+    fn support(&self, voter: Handle) -> Option<Handle> {
+        self.dag.support(voter, self.round, self.leader)
+    }
+
+    fn certifies(&self, certificate: Handle, block: Handle) -> bool {
+        let Some(body) = self.dag.body(certificate) else { return false };
+        let voters = body.parents.iter().filter(|parent| parent.round == self.vote_round());
+        let supporters = voters.filter(|&&voter| self.support(voter) == Some(block));
+        self.public.committee.is_quorum(supporters.map(|voter| voter.author).collect())
+    }
+
+    /// Authors with a block of `round` for which `holds` holds.
+    fn authors(&self, round: u64, holds: impl Fn(Handle) -> bool) -> ReplicaSet {
+        self.dag.blocks_at(round).filter(|&block| holds(block)).map(|block| block.author).collect()
+    }
+}

@@ -1,0 +1,586 @@
+//! The total order: atomic broadcast over an uncertified DAG of signed blocks.
+//!
+//! Jovanovic et al., *Mahi-Mahi: Low-Latency Asynchronous BFT DAG-Based Consensus* (arXiv 2410.08670), in the asynchronous
+//! model of Cachin, *Distributing Trust on the Internet* (DSN 2001), with the coin of Cachin, Kursawe and Shoup
+//! ([`crate::crypto::coin`]).
+//!
+//! In each round a replica makes at most one block. It names as parents the blocks it has of a quorum of authors of the
+//! round before, and everything else it has that its own earlier blocks do not lead to. There is no other message: what
+//! a block votes for and whether it certifies is read off the graph ([`dag`], [`decide`]). Leaders of a round are drawn by a
+//! coin whose shares ride in the blocks four rounds later. A committed leader puts its not yet ordered history in order
+//! ([`sequence`]). Missing parents are pulled by digest ([`suspended`]). A replica that starts asks before it speaks
+//! ([`startup`]) and replays what it stored ([`recovery`]).
+//!
+//! [`Order`] is a value: inputs go in, [`Effect`]s come out, in the order in which they are to be done. It has no clock,
+//! timer, disk or socket. The shell's duties:
+//! - [`Effect::Store`]: write the block, without waiting for the disk. All effects before an [`Effect::Persist`] must be
+//!   written before it.
+//! - [`Effect::Persist`]: write the own block and the own record (its round), sync, then call [`Order::persisted`]. Nobody may
+//!   see the block earlier.
+//! - [`Effect::Commit`]: execute, then write `rows` in one batch with the result.
+//! - Call [`Order::retry`] now and then while [`Order::is_waiting`], [`Order::connected`] when a peer (re)connects, and
+//!   [`Order::fetched`] when the answer to a fetch has come in full.
+//! - Propose when [`Order::next_round`] gives a round and there is something to do: something to propose, or
+//!   [`Order::unfinished`]. Nothing else starts a round: a quorum of the round before is the only pace.
+//!
+//! # When the coin may be known
+//!
+//! The value of the coin of round r needs shares of a quorum, n − f, so of f + 1 correct replicas at least. A correct
+//! replica releases its share of round r with its block of round r + 4, when it holds a quorum of blocks of round r + 3.
+//! With wave length five these are the votes for r: when anybody can know the leaders of r, f + 1 correct replicas each
+//! hold a quorum of votes that cannot change any more. With wave length four the votes are a round further back, and a
+//! replica releases its share when it holds a quorum of certificate blocks, so its quorums of votes are fixed all the more.
+//! Nobody can know a leader before.
+//!
+//! Liveness, with wave length five (a sketch, by counting): when the coin becomes known, f + 1 correct replicas have each
+//! fixed a quorum of votes. Every block of round r + 2 or later leads to a quorum of authors of round r + 1, so a block of
+//! round r that f + 1 authors of round r + 1 have as parent is in the history of every vote, made or yet to be made, and is
+//! committed directly if drawn. Counting parents over the correct blocks of round r + 1 gives at least f + 2 such blocks of
+//! round r, at most f of them by corrupt authors: a slot succeeds with probability at least 2/(3f + 1) against a scheduler
+//! that adapts to everything but the coin, and 2/3 against one that does not adapt. With wave length four there is one
+//! round less to mix in and the count degenerates from f = 3 on, against an adaptive scheduler: five is the default.
+//!
+//! # Quiescence
+//!
+//! Rounds stop when nobody has anything to order. A replica wants a round while [`Order::unfinished`]: (a) a payload in its
+//! graph is not ordered: then it makes the next round; or (b) its own last block is not of the highest round of its graph:
+//! then it joins that round.
+//!
+//! Claim: when inputs stop and messages arrive, all correct replicas end with the same payload-bearing commits, and any of
+//! them can begin the next round. Let m be the highest round with a block of a correct replica. That block reaches
+//! everybody with its past. Nobody's graph ends with a higher round, whosever blocks are there, or (b) would have made a
+//! correct block of it; so by (b) every correct replica ends with a block of round m, and everybody has a quorum of them. If
+//! a payload stayed unordered in a correct replica's graph, this replica would make round m + 1 by (a), against the choice of
+//! m. And what one correct replica ordered, another cannot lack: a committed leader has votes of correct replicas, whose
+//! blocks reach everybody with the leader and its history in their past.
+//!
+//! It is not enough to join rounds that have no quorum yet: the quorum that a replica sees may count a block that a corrupt
+//! author shows to nobody else, and the others wait. A replica that has decided need not carry its evidence to the others: it
+//! joins the rounds that they make until they have decided too. Joining starts no round: a block of round m is made
+//! because there is one.
+//!
+//! Unordered payloads below the floor can no longer be ordered and do not count; their operations are proposed anew by
+//! whoever still holds them. A corrupt replica can keep rounds going, by beginning them or by sending payloads.
+//!
+//! # Memory
+//!
+//! The graph is bounded by the depth and the window; a second block of a slot enters only if a block that waits has it as
+//! parent; blocks without parents have an allowance per author; ordered blocks shrink to a digest.
+//!
+//! # Deviations
+//!
+//! - Quorum predicates instead of stakes; a real coin instead of round-robin leaders; no timer anywhere.
+//! - Order inside a commit is by arrival round and coin, not by (round, author).
+//! - One block of a slot is ordered, whatever twins exist. Garbage collection depends on committed leaders only: a leader
+//!   at round r orders nothing of round r − depth or below, whoever holds what.
+//! - Two certified twins (more corrupt replicas than the committee stands) stop the order with evidence, without a panic.
+
+mod block;
+mod dag;
+mod decide;
+mod fault;
+mod proposal;
+mod public;
+mod recovery;
+mod sequence;
+pub mod startup;
+mod suspended;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+pub use block::{BlockFault, BlockRef, Header, VerifiedBlock};
+pub use fault::Fault;
+pub use public::{OrderPublic, OrderPublicError, WaveLength};
+pub use recovery::{CURSOR_KEY, Recovered, RecoveryError};
+
+use crate::committee::{ReplicaId, ReplicaSet};
+use crate::crypto::coin::{CoinSecret, CoinValue};
+use crate::crypto::ed25519::SecretKey;
+use crate::directory::Timestamp;
+use crate::limits::{ACCEPT_WINDOW, ALIVE_ROUNDS, KEPT_ROUNDS, MAX_KEPT_BLOCK};
+use crate::rows::Row;
+use dag::{Dag, Handle};
+use decide::{Decision, Decisions, Slot};
+use proposal::Own;
+use recovery::Cursor;
+use suspended::Suspended;
+
+/// What the shell does for the order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Effect {
+    /// Write the block; no sync.
+    Store(Arc<VerifiedBlock>),
+    /// Write the own block and the own record, sync, then call [`Order::persisted`] with its round.
+    Persist(Arc<VerifiedBlock>),
+    /// Send to every other replica.
+    Broadcast(Arc<VerifiedBlock>),
+    Send {
+        to: ReplicaId,
+        block: Arc<VerifiedBlock>,
+    },
+    /// Ask `from` for these blocks and their authors' chains above round `above`; without references, for all it has above
+    /// that round. See [`Order::serve`].
+    Fetch {
+        from: ReplicaId,
+        refs: Vec<BlockRef>,
+        above: u64,
+    },
+    Commit(Commit),
+    Fault(Fault),
+}
+
+/// The next piece of the total order: a committed leader with its history.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Commit {
+    /// From 1, without gaps.
+    pub height: u64,
+    pub leader: BlockRef,
+    pub round: u64,
+    pub coin: CoinValue,
+    /// Never less than that of the commit before.
+    pub agreed_time: Timestamp,
+    /// In order of execution; possibly none.
+    pub blocks: Vec<Arc<VerifiedBlock>>,
+    /// Authors of blocks ordered up to here in the last [`ALIVE_ROUNDS`] rounds up to the leader.
+    pub alive: ReplicaSet,
+    /// To be written with the result of the execution.
+    pub rows: Vec<Row>,
+}
+
+/// One replica's view of the order.
+pub struct Order {
+    public: Arc<OrderPublic>,
+    dag: Dag,
+    suspended: Suspended,
+    decisions: Decisions,
+    coins: BTreeMap<u64, CoinValue>,
+    /// The first round whose coin is not known yet.
+    next_coin: u64,
+    cursor: Cursor,
+    own: Own,
+    /// Blocks with a payload that are not ordered yet.
+    unordered: BTreeSet<Handle>,
+    /// The valid block of the highest round received or read back, by author: also evidence for [`startup`].
+    latest: Vec<Option<Arc<VerifiedBlock>>>,
+    /// Rounds and authors whose equivocation was reported.
+    accused: BTreeSet<(u64, ReplicaId)>,
+    /// A request for all blocks above a round is on its way.
+    catching_up: bool,
+    /// Insertions so far, and how many there were at the last request to each peer: answers that bring nothing are not
+    /// followed by another request.
+    inserted: u64,
+    requested_at: Vec<u64>,
+    stopped: bool,
+}
+
+impl Order {
+    /// A replica that starts, from what its disk has. The effects re-emit the commits above the stored height. It proposes
+    /// nothing before [`Self::start`].
+    pub fn new(
+        public: Arc<OrderPublic>,
+        me: ReplicaId,
+        identity: Arc<SecretKey>,
+        coin: CoinSecret,
+        recovered: Recovered,
+    ) -> (Self, Vec<Effect>) {
+        let committee = public.committee;
+        let Recovered { cursor, settled, blocks, .. } = recovered;
+        let floor = cursor.floor(public.depth);
+        let mut order = Self {
+            dag: Dag::new(committee, public.wave.vote_offset(), floor),
+            suspended: Suspended::new(committee),
+            decisions: Decisions::default(),
+            coins: BTreeMap::new(),
+            next_coin: cursor.next().round,
+            cursor,
+            own: Own::new(me, identity, coin),
+            unordered: BTreeSet::new(),
+            latest: vec![None; committee.len()],
+            accused: BTreeSet::new(),
+            catching_up: false,
+            inserted: 0,
+            requested_at: vec![0; committee.len()],
+            stopped: false,
+            public,
+        };
+        let usable = |reference: &&BlockRef| reference.round > floor && committee.contains(reference.author);
+        for reference in settled.iter().filter(usable) {
+            order.dag.insert_settled(reference);
+        }
+        order.dag.compact(cursor.round.saturating_sub(KEPT_ROUNDS));
+        let mut effects = Vec::new();
+        for block in blocks.into_values() {
+            order.place(me, Arc::new(block), &mut effects);
+        }
+        order.advance(&mut effects);
+        // What came from the disk is on the disk.
+        effects.retain(|effect| matches!(effect, Effect::Commit(_) | Effect::Fault(_)));
+        (order, effects)
+    }
+
+    /// A valid block came, from `from` or through it.
+    #[must_use]
+    pub fn receive(&mut self, from: ReplicaId, block: impl Into<Arc<VerifiedBlock>>) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.accept(from, block.into(), &mut effects);
+        self.advance(&mut effects);
+        effects
+    }
+
+    fn accept(&mut self, from: ReplicaId, block: Arc<VerifiedBlock>, effects: &mut Vec<Effect>) {
+        let reference = block.reference();
+        if self.knows(&reference) {
+            return;
+        }
+        self.note_latest(&block);
+        if reference.round > self.own.last_round().max(self.dag.quorum_round()) + ACCEPT_WINDOW {
+            return self.catch_up(from, effects);
+        }
+        if let Some(fault) = self.equivocation(&block) {
+            effects.push(Effect::Fault(fault));
+        }
+        if self.is_welcome(&reference) {
+            self.place(from, block, effects);
+        }
+    }
+
+    fn note_latest(&mut self, block: &Arc<VerifiedBlock>) {
+        if block.round() > self.seen(block.author()) {
+            self.latest[block.author().index()] = Some(Arc::clone(block));
+        }
+    }
+
+    /// Highest round of a valid block of `author` that was received.
+    fn seen(&self, author: ReplicaId) -> u64 {
+        self.latest.get(author.index()).and_then(Option::as_ref).map_or(0, |block| block.round())
+    }
+
+    /// A second block of a slot enters only because a block that waits has it as a parent: otherwise one liar could fill
+    /// the graph. Those who need it later pull it.
+    fn is_welcome(&self, reference: &BlockRef) -> bool {
+        self.dag.twins(reference.round, reference.author).next().is_none() || self.suspended.is_wanted(reference)
+    }
+
+    /// Puts a block into the graph, or keeps it until its parents are there.
+    fn place(&mut self, from: ReplicaId, block: Arc<VerifiedBlock>, effects: &mut Vec<Effect>) {
+        let missing: BTreeSet<BlockRef> =
+            block.header().parents.iter().filter(|parent| !self.dag.has(parent)).copied().collect();
+        if missing.is_empty() {
+            return self.insert(block, effects);
+        }
+        let ask = if from == self.own.id() { block.author() } else { from };
+        let (_, refs) = self.suspended.add(ask, block, missing);
+        if !refs.is_empty() && ask != self.own.id() {
+            self.requested_at[ask.index()] = self.inserted;
+            effects.push(self.fetch(ask, refs));
+        }
+    }
+
+    /// Asks for `refs` and what else may be missing of their authors' chains: a corrupt replica can show a long chain of
+    /// its blocks to one replica only, and pulling it block by block would take the others a round trip for each. The more
+    /// blocks of an author wait, the deeper the request goes.
+    fn fetch(&self, from: ReplicaId, refs: Vec<BlockRef>) -> Effect {
+        let held = |missing: &BlockRef| {
+            let deeper = 4 * self.suspended.len_of(missing.author) as u64;
+            self.dag.highest_of(missing.author, missing.round - 1).saturating_sub(deeper)
+        };
+        let above = refs.iter().map(held).min().unwrap_or(0).max(self.dag.floor());
+        Effect::Fetch { from, refs, above }
+    }
+
+    /// Inserts a block whose parents are there, and then all that waited for it.
+    fn insert(&mut self, block: Arc<VerifiedBlock>, effects: &mut Vec<Effect>) {
+        let mut ready = vec![block];
+        let mut first = true;
+        while let Some(block) = ready.pop() {
+            let reference = block.reference();
+            let welcome = std::mem::take(&mut first) || self.is_welcome(&reference);
+            if reference.round <= self.dag.floor() || !welcome {
+                continue;
+            }
+            self.note_latest(&block);
+            let has_payload = !block.payload().is_empty();
+            let handle = self.dag.insert(Arc::clone(&block));
+            self.inserted += 1;
+            if has_payload && !self.dag.emitted(handle.round).contains(handle.author) {
+                self.unordered.insert(handle);
+            }
+            self.own.inserted(&self.dag, handle, &block);
+            self.suspended.slot_taken(handle.round, handle.author);
+            ready.extend(self.suspended.resolve(&reference));
+            effects.push(Effect::Store(block));
+        }
+    }
+
+    /// Draws the coins, decides the leaders, emits the commits that the graph now allows.
+    fn advance(&mut self, effects: &mut Vec<Effect>) {
+        loop {
+            self.draw_coins();
+            if self.stopped {
+                return;
+            }
+            if let Err(broken) = self.decisions.update(&self.public, &self.dag) {
+                return self.stop(broken, effects);
+            }
+            let mut freed = Vec::new();
+            while let Some((slot, decision)) = self.decisions.take_first() {
+                if let Decision::Commit(leader) = decision {
+                    let (commit, free) = self.commit(slot, leader);
+                    effects.push(Effect::Commit(commit));
+                    freed.extend(free);
+                }
+            }
+            if freed.is_empty() {
+                return;
+            }
+            for block in freed {
+                self.insert(block, effects);
+            }
+        }
+    }
+
+    /// The coin of round r is known once a quorum of authors has blocks in the round that carries its shares.
+    fn draw_coins(&mut self) {
+        while self.next_coin + public::SHARE_OFFSET <= self.dag.quorum_round() {
+            let round = self.next_coin;
+            let carriers = round + public::SHARE_OFFSET;
+            let share = |author| {
+                let blocks = self.dag.twins(carriers, author).filter_map(|block| self.dag.block(block));
+                Some((author, blocks.filter_map(|block| block.header().coin).next()?))
+            };
+            let shares: Vec<_> = self.dag.authors(carriers).iter().filter_map(share).collect();
+            let Some(coin) = self.public.coin.combine(&self.public.coin_name(round), &shares) else { return };
+            self.coins.insert(round, coin);
+            let mut leaders = self.public.leaders(&coin);
+            let next = self.cursor.next();
+            let settled = if round == next.round { next.index.min(leaders.len()) } else { 0 };
+            self.decisions.add_leaders(Slot { round, index: settled }, leaders.split_off(settled));
+            self.next_coin += 1;
+        }
+    }
+
+    fn stop(&mut self, broken: decide::TrustBroken, effects: &mut Vec<Effect>) {
+        self.stopped = true;
+        let decide::TrustBroken { round, author } = broken;
+        let blocks = self.dag.twins(round, author).map(|block| self.dag.reference(block)).collect();
+        effects.push(Effect::Fault(Fault::TrustBroken { author, round, blocks }));
+    }
+
+    /// Emits what `leader` commits. Everything here follows from the leader's history and the commits before. Also returns
+    /// the blocks that come free because parents fell below the floor.
+    fn commit(&mut self, slot: Slot, leader: Handle) -> (Commit, Vec<Arc<VerifiedBlock>>) {
+        let committee = self.public.committee;
+        let coin = self.coins[&slot.round];
+        let agreed_time = sequence::agreed_time(&self.dag, committee, leader, self.cursor.agreed_time);
+        self.cursor =
+            Cursor { height: self.cursor.height + 1, round: slot.round, index: slot.index as u8, agreed_time };
+        let floor = self.cursor.floor(self.public.depth);
+        let history = self.dag.past([leader], |block| block.round > floor && !self.dag.is_settled(block));
+        let ordered = sequence::order(&self.dag, committee, leader, &coin, history);
+        let leader = self.dag.reference(leader);
+        let mut blocks = Vec::new();
+        let mut rows = vec![self.cursor.row()];
+        for handle in ordered {
+            let reference = self.dag.reference(handle);
+            if self.dag.set_emitted(handle.round, handle.author) {
+                let block = self.dag.block(handle).expect("blocks stay in memory until they are ordered");
+                rows.push(recovery::emitted_row(self.cursor.height, &reference));
+                blocks.push(Arc::clone(block));
+            } else {
+                rows.push(recovery::passed_over_row(&reference));
+            }
+            self.dag.settle(handle, MAX_KEPT_BLOCK);
+        }
+        self.unordered.retain(|block| block.round > floor && !self.dag.emitted(block.round).contains(block.author));
+        let alive = self.alive(slot.round);
+        let freed = self.collect_garbage(slot.round, floor, &mut rows);
+        let commit =
+            Commit { height: self.cursor.height, leader, round: slot.round, coin, agreed_time, blocks, alive, rows };
+        (commit, freed)
+    }
+
+    fn alive(&self, round: u64) -> ReplicaSet {
+        let lately = (round + 1).saturating_sub(ALIVE_ROUNDS).max(1)..=round;
+        lately.fold(ReplicaSet::EMPTY, |alive, round| alive.union(self.dag.emitted(round)))
+    }
+
+    fn collect_garbage(&mut self, leader_round: u64, floor: u64, rows: &mut Vec<Row>) -> Vec<Arc<VerifiedBlock>> {
+        self.coins = self.coins.split_off(&leader_round);
+        self.dag.compact(leader_round.saturating_sub(KEPT_ROUNDS));
+        if floor <= self.dag.floor() {
+            return Vec::new();
+        }
+        let dropped = self.dag.raise_floor(floor);
+        rows.extend(
+            dropped.iter().flat_map(|(round, author, settled)| recovery::dropped_rows(*round, *author, settled)),
+        );
+        self.own.raise_floor(floor);
+        self.accused = self.accused.split_off(&(floor + 1, ReplicaId(0)));
+        self.suspended.raise_floor(floor)
+    }
+
+    /// Evidence, if `block` is a second one of its slot and this was not reported yet.
+    fn equivocation(&mut self, block: &Arc<VerifiedBlock>) -> Option<Fault> {
+        let (author, round) = (block.author(), block.round());
+        if self.accused.contains(&(round, author)) {
+            return None;
+        }
+        // Of a slot that was ordered long ago the bytes are not at hand; such a late twin changes nothing any more.
+        let in_graph = self.dag.twins(round, author).find_map(|twin| self.dag.block(twin));
+        let first = in_graph.or_else(|| self.suspended.block_at(round, author)).cloned()?;
+        self.accused.insert((round, author));
+        Some(Fault::Equivocation { author, round, blocks: [first, Arc::clone(block)] })
+    }
+
+    /// Asks `from` for what lies between, unless that is under way.
+    fn catch_up(&mut self, from: ReplicaId, effects: &mut Vec<Effect>) {
+        if !self.catching_up && from != self.own.id() {
+            self.catching_up = true;
+            self.requested_at[from.index()] = self.inserted;
+            effects.push(Effect::Fetch { from, refs: Vec::new(), above: self.dag.quorum_round() });
+        }
+    }
+
+    /// The answer of `from` to a fetch has come in full. Asks it for the rest, if it brought anything and there is more.
+    #[must_use]
+    pub fn fetched(&mut self, from: ReplicaId) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.catching_up = false;
+        if self.requested_at.get(from.index()).is_none_or(|before| *before == self.inserted) {
+            return effects;
+        }
+        let refs = self.suspended.asked_of(from);
+        if !refs.is_empty() {
+            self.requested_at[from.index()] = self.inserted;
+            effects.push(self.fetch(from, refs));
+        }
+        if self.is_behind() {
+            self.catch_up(from, &mut effects);
+        }
+        effects
+    }
+
+    /// For the shell's tick: asks again, and others, for what is missing; sends the own last block again while something is
+    /// unfinished.
+    #[must_use]
+    pub fn retry(&mut self) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.catching_up = false;
+        let above = self.dag.quorum_round();
+        for (from, refs) in self.suspended.requests(self.own.id()) {
+            self.requested_at[from.index()] = self.inserted;
+            effects.push(self.fetch(from, refs));
+        }
+        for from in self.public.committee.ids().filter(|&id| id != self.own.id()) {
+            if self.seen(from) > self.dag.top() {
+                self.requested_at[from.index()] = self.inserted;
+                effects.push(Effect::Fetch { from, refs: Vec::new(), above });
+            }
+        }
+        if self.unfinished() {
+            effects.extend(self.own.last_block().cloned().map(Effect::Broadcast));
+        }
+        effects
+    }
+
+    /// `peer` connected: it may have missed the own last block.
+    #[must_use]
+    pub fn connected(&mut self, peer: ReplicaId) -> Vec<Effect> {
+        let block = self.own.last_block().cloned();
+        block.map(|block| Effect::Send { to: peer, block }).into_iter().collect()
+    }
+
+    /// Whether [`Self::retry`] may have something to do.
+    pub fn is_waiting(&self) -> bool {
+        self.suspended.is_missing_any()
+            || self.unfinished()
+            || self.public.committee.ids().any(|id| self.seen(id) > self.dag.top())
+    }
+
+    /// Whether a block of this name needs no verification and no place any more.
+    pub fn knows(&self, reference: &BlockRef) -> bool {
+        let known_author = self.public.committee.contains(reference.author);
+        known_author && (self.dag.has(reference) || self.suspended.contains(reference))
+    }
+
+    /// A payload is not ordered yet, or somebody has a block of a later round than the own last one.
+    pub fn unfinished(&self) -> bool {
+        !self.unordered.is_empty() || self.own.last_round() < self.dag.top()
+    }
+
+    /// Blocks with a payload that wait to be ordered, in no order that means anything.
+    pub fn unordered(&self) -> impl Iterator<Item = &Arc<VerifiedBlock>> {
+        self.unordered.iter().filter_map(|&block| self.dag.block(block))
+    }
+
+    pub fn block(&self, reference: &BlockRef) -> Option<&Arc<VerifiedBlock>> {
+        self.dag.block(self.dag.find(reference)?)
+    }
+
+    /// Rounds above this have all blocks in memory, but for large ordered ones; the others are on disk only.
+    pub fn memory_floor(&self) -> u64 {
+        self.dag.compacted()
+    }
+
+    /// The blocks above `round` in memory, in order of rounds, up to `limit` bytes (but at least one).
+    pub fn blocks_after(&self, round: u64, limit: usize) -> Vec<Arc<VerifiedBlock>> {
+        let rounds = round.max(self.dag.floor()).saturating_add(1)..=self.dag.top();
+        let blocks = rounds.flat_map(|round| self.dag.blocks_at(round)).filter_map(|block| self.dag.block(block));
+        up_to(limit, blocks)
+    }
+
+    /// What to answer to a fetch of `refs`: those and their authors' chains above round `above`, as far as they are in
+    /// memory, the oldest first, up to `limit` bytes; and the names among `refs` that have to be looked up on disk, likewise
+    /// with their authors' blocks between. Without `refs`, [`Self::blocks_after`].
+    pub fn serve(&self, refs: &[BlockRef], above: u64, limit: usize) -> (Vec<Arc<VerifiedBlock>>, Vec<BlockRef>) {
+        if refs.is_empty() {
+            return (self.blocks_after(above, limit), Vec::new());
+        }
+        let known = |reference: &&BlockRef| self.public.committee.contains(reference.author);
+        let (held, on_disk): (Vec<&BlockRef>, Vec<&BlockRef>) =
+            refs.iter().filter(known).partition(|reference| self.block(reference).is_some());
+        let roots: BTreeSet<Handle> = held.into_iter().filter_map(|reference| self.dag.find(reference)).collect();
+        let authors: ReplicaSet = roots.iter().map(|root| root.author).collect();
+        let in_chain = |block: Handle| block.round > above && authors.contains(block.author);
+        let found = self.dag.past(roots.iter().copied(), |block| roots.contains(&block) || in_chain(block));
+        let blocks = found.iter().filter_map(|&block| self.dag.block(block));
+        (up_to(limit, blocks), on_disk.into_iter().copied().collect())
+    }
+
+    pub fn height(&self) -> u64 {
+        self.cursor.height
+    }
+
+    /// The round of the last committed leader.
+    pub fn committed_round(&self) -> u64 {
+        self.cursor.round
+    }
+
+    pub fn agreed_time(&self) -> Timestamp {
+        self.cursor.agreed_time
+    }
+
+    /// The highest round with blocks of a quorum.
+    pub fn quorum_round(&self) -> u64 {
+        self.dag.quorum_round()
+    }
+
+    /// Blocks that wait for their parents.
+    pub fn suspended_blocks(&self) -> usize {
+        self.suspended.len()
+    }
+}
+
+fn up_to<'a>(limit: usize, blocks: impl Iterator<Item = &'a Arc<VerifiedBlock>>) -> Vec<Arc<VerifiedBlock>> {
+    let mut bytes = 0;
+    let within = |block: &&Arc<VerifiedBlock>| {
+        let first = bytes == 0;
+        bytes += block.bytes().len();
+        first || bytes <= limit
+    };
+    blocks.take_while(within).cloned().collect()
+}

@@ -1,0 +1,118 @@
+//! The order of the blocks inside one committed leader's history, and the time they are executed at. Pure functions of
+//! that history: no block outside it, and nothing about when anything arrived here, is looked at.
+//!
+//! *Arrival round* of a block B: the lowest round ρ such that the authors of those blocks in the history that have B in
+//! their past and a round of at most ρ form a kernel; the leader's round if they never do. At least one correct replica
+//! had B when it made its block of round ρ or below, so an author gains nothing by giving a late block an early round.
+//! Blocks are ordered by arrival round. Among equals causes come before effects, and blocks whose causes are all out are
+//! taken by the author's place in a permutation drawn from the leader's coin, which nobody knew when the blocks were made.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::dag::{Dag, Handle};
+use crate::committee::{Committee, ReplicaId, ReplicaSet};
+use crate::crypto::coin::CoinValue;
+use crate::directory::Timestamp;
+
+/// `history` in the order of execution. It is the leader's past without what earlier leaders settled.
+pub(super) fn order(
+    dag: &Dag,
+    committee: Committee,
+    leader: Handle,
+    coin: &CoinValue,
+    history: BTreeSet<Handle>,
+) -> Vec<Handle> {
+    let mut rank = vec![0; committee.len()];
+    for (place, author) in coin.permutation("torrens v1 order in a commit", committee).into_iter().enumerate() {
+        rank[author.index()] = place;
+    }
+    let arrival = arrival_rounds(dag, committee, leader.round, &history);
+    let mut groups: BTreeMap<u64, Vec<Handle>> = BTreeMap::new();
+    for block in history {
+        groups.entry(arrival[&block]).or_default().push(block);
+    }
+    groups.into_values().flat_map(|group| causes_first(dag, group, &rank)).collect()
+}
+
+fn arrival_rounds(
+    dag: &Dag,
+    committee: Committee,
+    leader_round: u64,
+    history: &BTreeSet<Handle>,
+) -> BTreeMap<Handle, u64> {
+    // For each block and author, the lowest round at which the author has a block with it in its past.
+    let never = vec![u64::MAX; committee.len()];
+    let mut seen: BTreeMap<Handle, Vec<u64>> = history.iter().map(|&block| (block, never.clone())).collect();
+    let mut arrival = BTreeMap::new();
+    // From the top down, so that a block's own row is complete when it is handed to its parents.
+    for &block in history.iter().rev() {
+        let mut row = seen.remove(&block).expect("every block of the history has a row");
+        arrival.insert(block, kernel_round(committee, &row).unwrap_or(leader_round));
+        row[block.author.index()] = row[block.author.index()].min(block.round);
+        for parent in dag.body(block).into_iter().flat_map(|body| &body.parents) {
+            if let Some(parent_row) = seen.get_mut(parent) {
+                for (lowest, round) in parent_row.iter_mut().zip(&row) {
+                    *lowest = (*lowest).min(*round);
+                }
+            }
+        }
+    }
+    arrival
+}
+
+/// The lowest round by which the authors form a kernel.
+fn kernel_round(committee: Committee, rounds: &[u64]) -> Option<u64> {
+    let seen = rounds.iter().zip(0u8..).filter(|(round, _)| **round != u64::MAX);
+    lowest_of_a_kernel(committee, seen.map(|(&round, author)| (round, ReplicaId(author))).collect())
+}
+
+/// The least value such that the authors with values up to it form a kernel.
+pub(super) fn lowest_of_a_kernel<T: Ord + Copy>(committee: Committee, mut values: Vec<(T, ReplicaId)>) -> Option<T> {
+    values.sort_unstable();
+    let mut authors = ReplicaSet::EMPTY;
+    values.into_iter().find_map(|(value, author)| {
+        authors.insert(author);
+        committee.is_kernel(authors).then_some(value)
+    })
+}
+
+/// The blocks of `group` so that parents come before children; among ready ones the author's rank decides.
+fn causes_first(dag: &Dag, group: Vec<Handle>, rank: &[usize]) -> Vec<Handle> {
+    let mut waiting: BTreeMap<Handle, usize> = group.iter().map(|&block| (block, 0)).collect();
+    let mut children: BTreeMap<Handle, Vec<Handle>> = BTreeMap::new();
+    for &block in &group {
+        for &parent in dag.body(block).into_iter().flat_map(|body| &body.parents) {
+            if waiting.contains_key(&parent) {
+                children.entry(parent).or_default().push(block);
+                *waiting.get_mut(&block).expect("of this group") += 1;
+            }
+        }
+    }
+    // Twins of one slot have equal rank and round: their digests decide, never the order in which they came.
+    let key = |block: Handle| (rank[block.author.index()], block.round, dag.reference(block).digest, block);
+    let mut ready: BTreeSet<_> = group.iter().filter(|block| waiting[block] == 0).map(|&block| key(block)).collect();
+    let mut ordered = Vec::with_capacity(group.len());
+    while let Some((.., block)) = ready.pop_first() {
+        ordered.push(block);
+        for child in children.remove(&block).unwrap_or_default() {
+            let parents = waiting.get_mut(&child).expect("of this group");
+            *parents -= 1;
+            if *parents == 0 {
+                ready.insert(key(child));
+            }
+        }
+    }
+    ordered
+}
+
+/// The time that a leader's commit is executed at, from its parents of the round before: the smallest t such that the
+/// authors who stamped at most t form a kernel. One of them is correct, so t is not before every correct clock; the
+/// parents are a quorum, so it holds a kernel of correct authors and t is not after all of theirs. Never less than `last`.
+pub(super) fn agreed_time(dag: &Dag, committee: Committee, leader: Handle, last: Timestamp) -> Timestamp {
+    let parents = dag.body(leader).into_iter().flat_map(|body| &body.parents);
+    let stamps = parents
+        .filter(|parent| parent.round + 1 == leader.round)
+        .filter_map(|parent| Some((dag.body(*parent)?.timestamp, parent.author)))
+        .collect();
+    lowest_of_a_kernel(committee, stamps).map_or(last, |time| time.max(last))
+}

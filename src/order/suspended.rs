@@ -1,0 +1,204 @@
+//! Valid blocks whose parents are not all here yet, and which parents those are.
+//!
+//! Each author has an allowance; when it is used up the blocks farthest in the future go first, since whatever the author
+//! invents there must not push out what the next rounds wait for. Nothing is lost by dropping: a block that matters is a
+//! parent of a correct replica's block and can be pulled by its digest.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::block::{BlockRef, VerifiedBlock};
+use crate::committee::{Committee, ReplicaId, ReplicaSet};
+use crate::limits::{MAX_FETCHED_REFERENCES, MAX_SUSPENDED_BLOCKS, MAX_SUSPENDED_BYTES};
+
+struct Waiting {
+    block: Arc<VerifiedBlock>,
+    missing: BTreeSet<BlockRef>,
+}
+
+#[derive(Default)]
+struct Missing {
+    /// Suspended blocks that have it as a parent.
+    children: BTreeSet<BlockRef>,
+    /// Who sent or made such a block, and so should have it.
+    holders: ReplicaSet,
+    /// Who was asked since everybody had been.
+    asked: ReplicaSet,
+}
+
+pub(super) struct Suspended {
+    committee: Committee,
+    by_author: Vec<BTreeMap<BlockRef, Waiting>>,
+    bytes: Vec<usize>,
+    missing: BTreeMap<BlockRef, Missing>,
+}
+
+impl Suspended {
+    pub fn new(committee: Committee) -> Self {
+        let by_author = committee.ids().map(|_| BTreeMap::new()).collect();
+        Self { committee, by_author, bytes: vec![0; committee.len()], missing: BTreeMap::new() }
+    }
+
+    pub fn contains(&self, reference: &BlockRef) -> bool {
+        self.by_author[reference.author.index()].contains_key(reference)
+    }
+
+    /// Whether a suspended block has it as a parent.
+    pub fn is_wanted(&self, reference: &BlockRef) -> bool {
+        self.missing.contains_key(reference)
+    }
+
+    /// A suspended block of the slot, if there is one.
+    pub fn block_at(&self, round: u64, author: ReplicaId) -> Option<&Arc<VerifiedBlock>> {
+        let mut blocks = self.by_author[author.index()].values().map(|waiting| &waiting.block);
+        blocks.find(|block| block.round() == round)
+    }
+
+    pub fn len(&self) -> usize {
+        self.by_author.iter().map(BTreeMap::len).sum()
+    }
+
+    pub fn len_of(&self, author: ReplicaId) -> usize {
+        self.by_author[author.index()].len()
+    }
+
+    pub fn is_missing_any(&self) -> bool {
+        !self.missing.is_empty()
+    }
+
+    /// Keeps `block`, which lacks the parents `missing`, unless its author has nearer ones in its whole allowance.
+    /// Returns whether it is kept, and which parents nobody was asked for yet; ask `from` for those.
+    pub fn add(
+        &mut self,
+        from: ReplicaId,
+        block: Arc<VerifiedBlock>,
+        missing: BTreeSet<BlockRef>,
+    ) -> (bool, Vec<BlockRef>) {
+        let reference = block.reference();
+        let author = reference.author.index();
+        for parent in &missing {
+            let entry = self.missing.entry(*parent).or_default();
+            entry.children.insert(reference);
+            entry.holders.insert(from);
+            entry.holders.insert(reference.author);
+        }
+        self.bytes[author] += block.bytes().len();
+        let asked = missing.clone();
+        self.by_author[author].insert(reference, Waiting { block, missing });
+        self.evict(author);
+        if !self.contains(&reference) {
+            return (false, Vec::new());
+        }
+        let mut fresh = Vec::new();
+        for parent in asked {
+            let held = self.contains(&parent);
+            let entry = self.missing.get_mut(&parent).expect("its child is kept");
+            if !held && entry.asked.is_empty() && fresh.len() < MAX_FETCHED_REFERENCES {
+                entry.asked.insert(from);
+                fresh.push(parent);
+            }
+        }
+        (true, fresh)
+    }
+
+    fn evict(&mut self, author: usize) {
+        while self.by_author[author].len() > MAX_SUSPENDED_BLOCKS || self.bytes[author] > MAX_SUSPENDED_BYTES {
+            let farthest = *self.by_author[author].last_key_value().expect("over its allowance, hence not empty").0;
+            self.remove(&farthest);
+        }
+    }
+
+    fn remove(&mut self, reference: &BlockRef) -> Option<Waiting> {
+        let author = reference.author.index();
+        let waiting = self.by_author[author].remove(reference)?;
+        self.bytes[author] -= waiting.block.bytes().len();
+        for parent in &waiting.missing {
+            let entry = self.missing.get_mut(parent).expect("kept as long as a child waits for it");
+            entry.children.remove(reference);
+            if entry.children.is_empty() {
+                self.missing.remove(parent);
+            }
+        }
+        Some(waiting)
+    }
+
+    /// A block of the slot entered the graph: its twins go, unless a block waits for them.
+    pub fn slot_taken(&mut self, round: u64, author: ReplicaId) {
+        let in_slot = self.by_author[author.index()].keys().filter(|other| other.round == round);
+        let twins: Vec<BlockRef> = in_slot.filter(|twin| !self.is_wanted(twin)).copied().collect();
+        for twin in twins {
+            self.remove(&twin);
+        }
+    }
+
+    /// The block is in the graph, or below its floor: the blocks that waited for nothing else come free.
+    pub fn resolve(&mut self, reference: &BlockRef) -> Vec<Arc<VerifiedBlock>> {
+        let mut free = Vec::new();
+        let Some(entry) = self.missing.remove(reference) else { return free };
+        for child in entry.children {
+            let author = child.author.index();
+            let waiting = self.by_author[author].get_mut(&child).expect("children are suspended");
+            waiting.missing.remove(reference);
+            if waiting.missing.is_empty() {
+                free.extend(self.remove(&child).map(|waiting| waiting.block));
+            }
+        }
+        free
+    }
+
+    /// Rounds up to `floor` are gone: drops blocks of those rounds, frees blocks that waited for parents there.
+    pub fn raise_floor(&mut self, floor: u64) -> Vec<Arc<VerifiedBlock>> {
+        let below = |reference: &BlockRef| reference.round <= floor;
+        for author in 0..self.by_author.len() {
+            while let Some(oldest) = self.by_author[author].first_key_value().map(|(oldest, _)| *oldest).filter(below) {
+                self.remove(&oldest);
+            }
+        }
+        let mut free = Vec::new();
+        while let Some(oldest) = self.missing.first_key_value().map(|(oldest, _)| *oldest).filter(below) {
+            free.extend(self.resolve(&oldest));
+        }
+        free
+    }
+
+    /// Whom to ask once more, and for what: the oldest missing parents of each author's blocks, from someone not asked
+    /// yet, first those who should have them.
+    pub fn requests(&mut self, me: ReplicaId) -> Vec<(ReplicaId, Vec<BlockRef>)> {
+        let mut chosen = BTreeSet::new();
+        for blocks in &self.by_author {
+            let wanted: BTreeSet<BlockRef> = blocks
+                .values()
+                .flat_map(|waiting| &waiting.missing)
+                .filter(|parent| !self.contains(parent))
+                .copied()
+                .collect();
+            chosen.extend(wanted.into_iter().take(MAX_FETCHED_REFERENCES));
+        }
+        let mut requests: BTreeMap<u8, Vec<BlockRef>> = BTreeMap::new();
+        for parent in chosen {
+            let entry = self.missing.get_mut(&parent).expect("a suspended block waits for it");
+            let peer = next_peer(self.committee, me, entry);
+            requests.entry(peer.0).or_default().push(parent);
+        }
+        requests.into_iter().map(|(peer, parents)| (ReplicaId(peer), parents)).collect()
+    }
+
+    /// What `peer` was the last to be asked for and is still missing, the oldest first.
+    pub fn asked_of(&self, peer: ReplicaId) -> Vec<BlockRef> {
+        let of_peer =
+            self.missing.iter().filter(|(parent, entry)| entry.asked.contains(peer) && !self.contains(parent));
+        of_peer.map(|(parent, _)| *parent).take(MAX_FETCHED_REFERENCES).collect()
+    }
+}
+
+fn next_peer(committee: Committee, me: ReplicaId, entry: &mut Missing) -> ReplicaId {
+    let others = || committee.ids().filter(|&peer| peer != me);
+    if others().all(|peer| entry.asked.contains(peer)) {
+        entry.asked = ReplicaSet::EMPTY;
+    }
+    let unasked = |peer: &ReplicaId| !entry.asked.contains(*peer);
+    let holder = others().filter(unasked).find(|&peer| entry.holders.contains(peer));
+    let peer = holder.or_else(|| others().find(unasked)).expect("a committee has others, not all of them asked");
+    entry.asked.insert(peer);
+    peer
+}

@@ -1,0 +1,517 @@
+//! A cluster in one process: virtual time, seeded delays, disks that lose what was not synced, corrupt replicas.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use rand_chacha::ChaCha20Rng;
+use rand_core::{RngCore, SeedableRng};
+
+use super::super::startup::{Answer, Question, Startup};
+use super::*;
+use crate::rows::Table;
+
+/// Virtual time of one usual message delay.
+pub const DELAY: u64 = 1000;
+
+#[derive(Clone)]
+enum Message {
+    Block(Arc<VerifiedBlock>),
+    Fetch { refs: Vec<BlockRef>, above: u64 },
+    Blocks(Vec<Arc<VerifiedBlock>>),
+    Question(Question),
+    Answer(Answer),
+}
+
+enum Event {
+    Deliver { from: ReplicaId, to: ReplicaId, message: Message },
+    Synced { replica: ReplicaId, life: u32, round: u64, writes: usize },
+    Tick { replica: ReplicaId, life: u32 },
+    Submit { replica: ReplicaId, operation: Vec<u8> },
+    Crash { replica: ReplicaId, restart_after: Option<u64> },
+    LoseDisk { replica: ReplicaId, restart_after: u64 },
+    Restart { replica: ReplicaId },
+}
+
+/// How messages are delayed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Schedule {
+    /// Uniformly between half a delay and one and a half.
+    Uniform,
+    /// From nothing to ten delays.
+    Wild,
+    /// As uniform, but the block of whoever leads if leaders took turns comes thirty delays late.
+    AgainstTurns,
+    /// As uniform, but everything from and to the last replica takes ten times as long.
+    SlowLast,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Behaviour {
+    Correct,
+    /// Twins: one block to one half, another to the other half.
+    Equivocate,
+    /// Each block to one other replica only, and no answers to fetches.
+    Withhold,
+    /// Never runs.
+    Dead,
+}
+
+#[derive(Clone)]
+enum Write {
+    Block(BlockRef, Vec<u8>),
+    Record(u64),
+    Rows(Vec<Row>),
+}
+
+#[derive(Default)]
+struct Disk {
+    writes: Vec<Write>,
+    synced: usize,
+    /// Even the record that the ceremony wrote is gone.
+    lost: bool,
+}
+
+type Rows = BTreeMap<(Table, Vec<u8>), Vec<u8>>;
+
+impl Disk {
+    fn read(&self) -> (BTreeMap<BlockRef, Vec<u8>>, Rows, Option<u64>) {
+        let (mut blocks, mut rows, mut record) = (BTreeMap::new(), Rows::new(), (!self.lost).then_some(0));
+        for write in self.writes.iter().cloned() {
+            match write {
+                Write::Block(reference, bytes) => drop(blocks.insert(reference, bytes)),
+                Write::Record(round) => record = Some(round),
+                Write::Rows(changed) => {
+                    for Row { table, key, value } in changed {
+                        match value {
+                            Some(value) => rows.insert((table, key), value),
+                            None => rows.remove(&(table, key)),
+                        };
+                    }
+                }
+            }
+        }
+        (blocks, rows, record)
+    }
+}
+
+/// One commit as a replica executed it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Entry {
+    pub height: u64,
+    pub leader: BlockRef,
+    pub agreed_time: Timestamp,
+    pub alive: ReplicaSet,
+    pub blocks: Vec<BlockRef>,
+    pub operations: Vec<Vec<u8>>,
+}
+
+impl Entry {
+    pub fn of(commit: &Commit) -> Self {
+        let payloads = commit.blocks.iter().map(|block| block.payload()).filter(|payload| !payload.is_empty());
+        Self {
+            height: commit.height,
+            leader: commit.leader,
+            agreed_time: commit.agreed_time,
+            alive: commit.alive,
+            blocks: commit.blocks.iter().map(|block| block.reference()).collect(),
+            operations: payloads
+                .flat_map(|payload| crate::codec::decode::<Vec<Vec<u8>>>(payload, usize::MAX).unwrap_or_default())
+                .collect(),
+        }
+    }
+}
+
+struct Replica {
+    order: Option<Order>,
+    startup: Option<Startup>,
+    behaviour: Behaviour,
+    disk: Disk,
+    pool: VecDeque<Vec<u8>>,
+    life: u32,
+    pub log: Vec<Entry>,
+}
+
+pub struct World {
+    pub keys: Keys,
+    pub seed: u64,
+    schedule: Schedule,
+    rng: ChaCha20Rng,
+    now: u64,
+    queue: BTreeMap<(u64, u64), Event>,
+    sent: u64,
+    replicas: Vec<Replica>,
+    /// What correct replicas sent for a slot.
+    spoken: BTreeMap<(u64, ReplicaId), BlockRef>,
+    pub faults: Vec<(ReplicaId, Fault)>,
+    pub rounds_made: u64,
+}
+
+impl World {
+    pub fn new(seed: u64, keys: Keys, schedule: Schedule, behaviours: &[(u8, Behaviour)]) -> Self {
+        let replicas = keys.public.committee.ids().map(|id| {
+            let behaviour = behaviours.iter().find(|(who, _)| *who == id.0).map_or(Behaviour::Correct, |(_, how)| *how);
+            Replica {
+                order: None,
+                startup: None,
+                behaviour,
+                disk: Disk::default(),
+                pool: VecDeque::new(),
+                life: 0,
+                log: Vec::new(),
+            }
+        });
+        let replicas = replicas.collect();
+        let mut world = Self {
+            keys,
+            seed,
+            schedule,
+            rng: ChaCha20Rng::seed_from_u64(seed),
+            now: 0,
+            queue: BTreeMap::new(),
+            sent: 0,
+            replicas,
+            spoken: BTreeMap::new(),
+            faults: Vec::new(),
+            rounds_made: 0,
+        };
+        for id in world.keys.public.committee.ids() {
+            if world.replicas[id.index()].behaviour != Behaviour::Dead {
+                world.restart(id);
+            }
+        }
+        world
+    }
+
+    pub fn submit(&mut self, at: u64, replica: u8, operation: &[u8]) {
+        self.schedule_at(at, Event::Submit { replica: r(replica), operation: operation.to_vec() });
+    }
+
+    pub fn crash(&mut self, at: u64, replica: u8, restart_after: Option<u64>) {
+        self.schedule_at(at, Event::Crash { replica: r(replica), restart_after });
+    }
+
+    pub fn lose_disk(&mut self, at: u64, replica: u8, restart_after: u64) {
+        self.schedule_at(at, Event::LoseDisk { replica: r(replica), restart_after });
+    }
+
+    /// The blocks on a replica's disk.
+    pub fn stored_blocks(&self, replica: u8) -> Vec<Arc<VerifiedBlock>> {
+        let (blocks, ..) = self.replicas[usize::from(replica)].disk.read();
+        let reload = |(name, bytes)| Arc::new(VerifiedBlock::reload(&self.keys.public, &name, bytes).unwrap());
+        blocks.into_iter().map(reload).collect()
+    }
+
+    pub fn log(&self, replica: u8) -> &[Entry] {
+        &self.replicas[usize::from(replica)].log
+    }
+
+    pub fn order(&self, replica: u8) -> &Order {
+        self.replicas[usize::from(replica)].order.as_ref().unwrap()
+    }
+
+    pub fn now(&self) -> u64 {
+        self.now
+    }
+
+    pub fn is_quiet(&self) -> bool {
+        let running = self.replicas.iter().filter_map(|replica| replica.order.as_ref());
+        running.into_iter().all(|order| !order.unfinished())
+    }
+
+    fn random(&mut self, below: u64) -> u64 {
+        self.rng.next_u64() % below
+    }
+
+    fn schedule_at(&mut self, at: u64, event: Event) {
+        self.sent += 1;
+        self.queue.insert((at, self.sent), event);
+    }
+
+    fn schedule_in(&mut self, delay: u64, event: Event) {
+        self.schedule_at(self.now + delay, event);
+    }
+
+    /// Runs until nothing happens any more or `until`.
+    pub fn run(&mut self, until: u64) {
+        while let Some((&(at, _), _)) = self.queue.first_key_value()
+            && at <= until
+        {
+            let (_, event) = self.queue.pop_first().unwrap();
+            self.now = at;
+            self.step(event);
+        }
+    }
+
+    fn step(&mut self, event: Event) {
+        match event {
+            Event::Deliver { from, to, message } => self.deliver(from, to, message),
+            Event::Synced { replica, life, round, writes } => {
+                let state = &mut self.replicas[replica.index()];
+                if state.life == life
+                    && let Some(order) = &mut state.order
+                {
+                    state.disk.synced = state.disk.synced.max(writes);
+                    let effects = order.persisted(round);
+                    self.perform(replica, effects);
+                }
+            }
+            Event::Tick { replica, life } => {
+                let state = &mut self.replicas[replica.index()];
+                if state.life == life
+                    && let Some(order) = &mut state.order
+                {
+                    let effects = if order.is_waiting() { order.retry() } else { Vec::new() };
+                    self.perform(replica, effects);
+                    self.ask(replica);
+                    self.schedule_in(20 * DELAY, Event::Tick { replica, life });
+                }
+            }
+            Event::Submit { replica, operation } => {
+                self.replicas[replica.index()].pool.push_back(operation);
+                self.propose(replica);
+            }
+            Event::Crash { replica, restart_after } => {
+                let state = &mut self.replicas[replica.index()];
+                state.order = None;
+                state.startup = None;
+                state.life += 1;
+                let unsynced = (state.disk.writes.len() - state.disk.synced) as u64;
+                let kept = self.random(unsynced + 1) as usize;
+                let disk = &mut self.replicas[replica.index()].disk;
+                disk.writes.truncate(disk.synced + kept);
+                if let Some(after) = restart_after {
+                    self.schedule_in(after, Event::Restart { replica });
+                }
+            }
+            Event::LoseDisk { replica, restart_after } => {
+                self.step(Event::Crash { replica, restart_after: Some(restart_after) });
+                self.replicas[replica.index()].disk = Disk { lost: true, ..Disk::default() };
+            }
+            Event::Restart { replica } => self.restart(replica),
+        }
+    }
+
+    fn restart(&mut self, replica: ReplicaId) {
+        let (blocks, rows, record) = self.replicas[replica.index()].disk.read();
+        let public = Arc::clone(&self.keys.public);
+        let cursor = rows.get(&(Table::Meta, CURSOR_KEY.to_vec()));
+        let settled = rows.iter().filter(|((table, _), _)| *table == Table::Emitted);
+        let settled = settled.map(|((_, key), value)| (key.clone(), value.clone())).collect();
+        let mut recovered = Recovered::from_rows(public.depth, cursor.map(Vec::as_slice), &settled).unwrap();
+        for (reference, bytes) in blocks {
+            if recovered.wants(&reference) {
+                recovered.offer(VerifiedBlock::reload(&public, &reference, bytes).unwrap());
+            }
+        }
+        let height = recovered.cursor.height;
+        let (mut order, effects) =
+            Order::new(public, replica, self.keys.identity(replica), self.keys.coin(replica), recovered);
+        let mut nonce = [0; 32];
+        self.rng.fill_bytes(&mut nonce);
+        let startup = order.begin_start(record, nonce);
+        let state = &mut self.replicas[replica.index()];
+        state.log.truncate(height as usize);
+        state.order = Some(order);
+        state.startup = Some(startup);
+        state.life += 1;
+        let life = state.life;
+        self.perform(replica, effects);
+        self.ask(replica);
+        for peer in self.keys.public.committee.ids().filter(|&peer| peer != replica) {
+            for (here, there) in [(replica, peer), (peer, replica)] {
+                if let Some(order) = &mut self.replicas[here.index()].order {
+                    let effects = order.connected(there);
+                    self.perform(here, effects);
+                }
+            }
+        }
+        let first = 1 + self.random(20 * DELAY);
+        self.schedule_in(first, Event::Tick { replica, life });
+    }
+
+    fn ask(&mut self, replica: ReplicaId) {
+        let Some(startup) = &self.replicas[replica.index()].startup else { return };
+        let (question, unanswered) = (startup.question(), startup.unanswered());
+        for peer in unanswered.iter() {
+            self.send(replica, peer, Message::Question(question));
+        }
+    }
+
+    fn delay(&mut self, from: ReplicaId, to: ReplicaId, message: &Message) -> u64 {
+        let usual = DELAY / 2 + self.random(DELAY);
+        let n = self.replicas.len() as u64;
+        match (self.schedule, message) {
+            (Schedule::Wild, _) => self.random(10 * DELAY),
+            (Schedule::AgainstTurns, Message::Block(block)) if block.round() % n == u64::from(block.author().0) => {
+                usual + 30 * DELAY
+            }
+            (Schedule::SlowLast, _) if [from, to].contains(&r(n as u8 - 1)) => 10 * usual,
+            _ => usual,
+        }
+    }
+
+    fn send(&mut self, from: ReplicaId, to: ReplicaId, message: Message) {
+        let delay = self.delay(from, to, &message);
+        self.schedule_in(delay, Event::Deliver { from, to, message });
+    }
+
+    fn deliver(&mut self, from: ReplicaId, to: ReplicaId, message: Message) {
+        let behaviour = self.replicas[to.index()].behaviour;
+        let Some(order) = &mut self.replicas[to.index()].order else { return };
+        match message {
+            Message::Block(block) => {
+                let effects = order.receive(from, block);
+                self.perform(to, effects);
+            }
+            Message::Blocks(blocks) => {
+                for block in blocks {
+                    let effects = self.replicas[to.index()].order.as_mut().unwrap().receive(from, block);
+                    self.perform(to, effects);
+                }
+                let effects = self.replicas[to.index()].order.as_mut().unwrap().fetched(from);
+                self.perform(to, effects);
+            }
+            Message::Fetch { refs, above } if behaviour != Behaviour::Withhold => {
+                let blocks = self.serve(to, &refs, above);
+                self.send(to, from, Message::Blocks(blocks));
+            }
+            Message::Fetch { .. } => {}
+            Message::Question(question) => {
+                let answer = order.answer_start(question);
+                self.send(to, from, Message::Answer(answer));
+            }
+            Message::Answer(answer) => {
+                if let Some(startup) = &mut self.replicas[to.index()].startup
+                    && startup.receive(&answer).is_ok()
+                    && let Some(outcome) = startup.outcome()
+                {
+                    self.replicas[to.index()].order.as_mut().unwrap().start(outcome);
+                    self.propose(to);
+                }
+            }
+        }
+    }
+
+    fn serve(&self, server: ReplicaId, refs: &[BlockRef], above: u64) -> Vec<Arc<VerifiedBlock>> {
+        const LIMIT: usize = 20_000;
+        let state = &self.replicas[server.index()];
+        let order = state.order.as_ref().unwrap();
+        let from_disk = |wanted: &dyn Fn(&BlockRef) -> bool| {
+            let (blocks, ..) = state.disk.read();
+            let found = blocks.into_iter().filter(|(reference, _)| wanted(reference));
+            let public = &self.keys.public;
+            found
+                .map(|(name, bytes)| Arc::new(VerifiedBlock::reload(public, &name, bytes).unwrap()))
+                .collect::<Vec<_>>()
+        };
+        if refs.is_empty() && above < order.memory_floor() {
+            return from_disk(&|reference| (above + 1..above + 30).contains(&reference.round));
+        }
+        let (mut blocks, on_disk) = order.serve(refs, above, LIMIT);
+        if !on_disk.is_empty() {
+            let chain =
+                |name: &BlockRef, of: &BlockRef| name.author == of.author && (above..of.round).contains(&name.round);
+            blocks.extend(from_disk(&|name| on_disk.contains(name) || on_disk.iter().any(|of| chain(name, of))));
+        }
+        blocks
+    }
+
+    fn perform(&mut self, replica: ReplicaId, effects: Vec<Effect>) {
+        for effect in effects {
+            let state = &mut self.replicas[replica.index()];
+            match effect {
+                Effect::Store(block) => {
+                    state.disk.writes.push(Write::Block(block.reference(), block.bytes().to_vec()));
+                }
+                Effect::Persist(block) => {
+                    state.disk.writes.push(Write::Block(block.reference(), block.bytes().to_vec()));
+                    state.disk.writes.push(Write::Record(block.round()));
+                    let (life, writes, round) = (state.life, state.disk.writes.len(), block.round());
+                    let delay = self.random(DELAY / 4);
+                    self.schedule_in(delay, Event::Synced { replica, life, round, writes });
+                }
+                Effect::Broadcast(block) => self.broadcast(replica, &block),
+                Effect::Send { to, block } => self.send(replica, to, Message::Block(block)),
+                Effect::Fetch { from, refs, above } => self.send(replica, from, Message::Fetch { refs, above }),
+                Effect::Commit(commit) => {
+                    assert_eq!(commit.height, state.log.len() as u64 + 1, "seed {}", self.seed);
+                    state.log.push(Entry::of(&commit));
+                    state.disk.writes.push(Write::Rows(commit.rows));
+                }
+                Effect::Fault(fault) => self.faults.push((replica, fault)),
+            }
+        }
+        self.propose(replica);
+    }
+
+    fn broadcast(&mut self, replica: ReplicaId, block: &Arc<VerifiedBlock>) {
+        let behaviour = self.replicas[replica.index()].behaviour;
+        let twin = match behaviour {
+            Behaviour::Equivocate => {
+                let header = Header { timestamp: Timestamp(1), ..block.header().clone() };
+                Some(Arc::new(VerifiedBlock::sign(&self.keys.public, header, b"", &self.keys.identity(replica))))
+            }
+            _ => None,
+        };
+        if behaviour == Behaviour::Correct {
+            let spoken = self.spoken.insert((block.round(), replica), block.reference());
+            assert!(spoken.is_none_or(|spoken| spoken == block.reference()), "seed {}: equivocation", self.seed);
+        }
+        let chosen = self.random(self.replicas.len() as u64) as u8;
+        for peer in self.keys.public.committee.ids().filter(|&peer| peer != replica) {
+            match &twin {
+                Some(twin) if peer.0 % 2 == 0 => self.send(replica, peer, Message::Block(Arc::clone(twin))),
+                None if behaviour == Behaviour::Withhold && peer != r(chosen) => {}
+                _ => self.send(replica, peer, Message::Block(Arc::clone(block))),
+            }
+        }
+    }
+
+    fn propose(&mut self, replica: ReplicaId) {
+        let now = Timestamp(self.now);
+        let state = &mut self.replicas[replica.index()];
+        let Some(order) = &mut state.order else { return };
+        if order.next_round().is_none() || (state.pool.is_empty() && !order.unfinished()) {
+            return;
+        }
+        let operations: Vec<Vec<u8>> = state.pool.drain(..).collect();
+        let payload = if operations.is_empty() { Vec::new() } else { crate::codec::encode(&operations) };
+        let effects: Vec<Effect> = order.propose(now, &payload).into_iter().collect();
+        self.rounds_made += 1;
+        self.perform(replica, effects);
+    }
+
+    fn correct(&self) -> impl Iterator<Item = &Replica> {
+        self.replicas.iter().filter(|replica| replica.behaviour == Behaviour::Correct)
+    }
+
+    /// Every correct replica executed a prefix of the longest log, no operation twice, time never backwards.
+    pub fn assert_agreement(&self) {
+        let longest = self.correct().map(|replica| &replica.log).max_by_key(|log| log.len()).unwrap();
+        for replica in self.correct() {
+            assert_eq!(replica.log[..], longest[..replica.log.len()], "seed {}: logs differ", self.seed);
+        }
+        let mut slots = BTreeSet::new();
+        for entry in longest {
+            for block in &entry.blocks {
+                assert!(slots.insert((block.round, block.author)), "seed {}: {block:?} twice", self.seed);
+            }
+        }
+        assert!(longest.windows(2).all(|pair| pair[0].agreed_time <= pair[1].agreed_time), "seed {}", self.seed);
+    }
+
+    /// Every running correct replica executed exactly these operations.
+    pub fn assert_ordered(&self, expected: &[Vec<u8>]) {
+        for (id, replica) in self.replicas.iter().enumerate() {
+            if replica.behaviour != Behaviour::Correct || replica.order.is_none() {
+                continue;
+            }
+            let ordered = replica.log.iter().flat_map(|entry| &entry.operations);
+            let ordered: BTreeSet<_> = ordered.collect();
+            for operation in expected {
+                let text = String::from_utf8_lossy(operation);
+                assert!(ordered.contains(operation), "seed {}: replica {id} never ordered {text}", self.seed);
+            }
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! What all replicas start from: members, public keys, zones. Its digest names the network.
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec::{self, CodecError};
+use crate::committee::Committee;
+use crate::crypto::coin::CoinPublic;
+use crate::crypto::digest::{Digest, hash};
+use crate::crypto::ed25519::PublicKey;
+use crate::crypto::frost::FrostPublic;
+use crate::crypto::shoup::RsaPublic;
+use crate::directory::Timestamp;
+use crate::directory::master::ZoneFile;
+use crate::directory::name::Name;
+use crate::directory::rrset::{Rrset, Rtype};
+use crate::limits::MAX_GENESIS;
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Genesis {
+    pub created: Timestamp,
+    pub committee: Committee,
+    /// Keys that sign blocks, by replica.
+    pub identities: Vec<PublicKey>,
+    /// Raw public keys of the links between replicas, by replica.
+    pub links: Vec<PublicKey>,
+    pub coin: CoinPublic,
+    pub zones: Vec<GenesisZone>,
+    /// Owner of the titles that the zone files bring.
+    pub registry: PublicKey,
+    pub authority: Authority,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct GenesisZone {
+    pub apex: Name,
+    pub key: FrostPublic,
+    pub records: Vec<(Name, Rrset)>,
+}
+
+impl GenesisZone {
+    pub fn new(file: ZoneFile, key: FrostPublic) -> Self {
+        let records = file.records.into_iter().map(|((name, _), rrset)| (name, rrset)).collect();
+        Self { apex: file.apex, key, records }
+    }
+
+    /// The zone as it was read from its file.
+    pub fn to_file(&self) -> ZoneFile {
+        let records = self.records.iter().map(|(name, rrset)| ((name.clone(), rrset.rtype), rrset.clone()));
+        ZoneFile { apex: self.apex.clone(), records: records.collect() }
+    }
+
+    /// SERIAL of its SOA record: the five numbers are the last 20 bytes (RFC 1035 §3.3.13). 1 if there is none.
+    pub fn serial(&self) -> u32 {
+        let soa = self.records.iter().find(|(name, rrset)| *name == self.apex && rrset.rtype == Rtype::SOA);
+        let rdata = soa.and_then(|(_, soa)| soa.rdatas().first());
+        let serial = rdata.and_then(|rdata| rdata.last_chunk::<20>()).and_then(|numbers| numbers.first_chunk::<4>());
+        serial.map_or(1, |serial| u32::from_be_bytes(*serial))
+    }
+}
+
+/// The certificate authority: its threshold key and its self-signed certificate in DER.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Authority {
+    pub key: RsaPublic,
+    pub certificate: Vec<u8>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum GenesisError {
+    #[error("the genesis is damaged: {0}")]
+    Codec(#[from] CodecError),
+    #[error("the genesis has {found} keys for {expected} replicas")]
+    Keys { found: usize, expected: usize },
+}
+
+impl Genesis {
+    pub fn to_bytes(&self) -> Vec<u8> {
+        codec::encode(self)
+    }
+
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, GenesisError> {
+        let genesis: Self = codec::decode(bytes, MAX_GENESIS)?;
+        let expected = genesis.committee.len();
+        for found in [genesis.identities.len(), genesis.links.len()] {
+            if found != expected {
+                return Err(GenesisError::Keys { found, expected });
+            }
+        }
+        Ok(genesis)
+    }
+
+    /// The network that this genesis starts: every signed byte string is bound to it.
+    pub fn network(&self) -> Digest {
+        hash("torrens v1 network", &[&self.to_bytes()])
+    }
+}

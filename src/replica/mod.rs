@@ -1,0 +1,458 @@
+//! The node as a value: inputs in, effects out. No clock, socket or disk; `node` drives it.
+//!
+//! What the shell owes it, in the order of the effects it is given:
+//!
+//! 1. [`Effect::Write`] may reach the disk lazily, but before anything that follows it;
+//! 2. [`Effect::Persist`] is durable before [`Replica::persisted`] is called: nobody sees a block that its author could
+//!    forget;
+//! 3. after each batch of inputs, [`Replica::advance`] is called once.
+//!
+//! A round is due only while there is something to order, sign or prove (design: *Quiescent*): an operation waits here,
+//! shares wait to be sent, the state machine has signatures open or a renewal due, the DAG holds what is not executed,
+//! or another replica is already in that round. The first block after a quiet spell carries no payload, so that its
+//! timestamp is agreed on before anything is executed.
+
+pub mod certificates;
+pub mod door;
+pub mod genesis;
+pub mod machine;
+pub mod message;
+pub mod outcome;
+pub mod payload;
+pub mod pool;
+pub mod report;
+pub mod rsa;
+#[cfg(test)]
+mod tests;
+pub mod zones;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use rand_chacha::ChaCha20Rng;
+use rand_core::RngCore;
+
+use self::door::Submission;
+use self::machine::{Machine, Snapshot};
+use self::message::PeerMessage;
+use self::payload::Payload;
+use self::pool::Pool;
+use self::report::DoorRefusal;
+
+use crate::codec;
+use crate::committee::ReplicaId;
+use crate::crypto::coin::CoinSecret;
+use crate::crypto::digest::Digest;
+use crate::crypto::ed25519::SecretKey;
+use crate::directory::Timestamp;
+use crate::directory::operation::SignedOperation;
+use crate::limits::{
+    COST_OF_CERTIFICATE_SHARE, FETCH_ANSWER, MAX_ANSWERED_BLOCKS, MAX_PAYLOAD, MAX_SHARES_PER_BLOCK,
+    MAX_SIGNED_AT_ONCE, MAX_STARTUP_ANSWER, MAX_UNUSED_NONCES, NONCES_AHEAD, PAYLOAD_FOR_OPERATIONS, QUIET_MS,
+    REPROPOSE_ROUNDS,
+};
+use crate::order::startup::{Answer, Question, Startup};
+use crate::order::{self, BlockRef, Commit, Order, OrderPublic, Recovered, VerifiedBlock};
+use crate::signing::{Assignment, KeyId, NonceBatch, ShareEntry, Signer};
+use crate::store::view::View;
+use crate::store::{Batch, OwnRecord, Read, StoreError};
+
+/// What the shell is to do, in this order.
+#[must_use]
+#[derive(Debug)]
+pub enum Effect {
+    /// Write, lazily.
+    Write(Batch),
+    /// Write and sync, then call [`Replica::persisted`] with the round.
+    Persist {
+        batch: Batch,
+        round: u64,
+    },
+    Send {
+        to: ReplicaId,
+        message: PeerMessage,
+    },
+    Broadcast(PeerMessage),
+    /// Answer a request for blocks, from the store.
+    Serve {
+        to: ReplicaId,
+        refs: Vec<BlockRef>,
+        above: u64,
+    },
+    /// Readers can see something new. `zones`: a zone version was published.
+    Expose {
+        zones: bool,
+    },
+    /// Somebody did what no correct replica does.
+    Fault {
+        culprit: ReplicaId,
+        what: String,
+    },
+}
+
+/// One replica.
+pub struct Replica {
+    me: ReplicaId,
+    public: Arc<OrderPublic>,
+    order: Order,
+    startup: Startup,
+    /// The start-up rule allows to propose.
+    started: bool,
+    machine: Machine,
+    signer: Signer,
+    pool: Pool,
+    /// What this replica is asked to sign and has not looked at yet.
+    asked: VecDeque<Assignment>,
+    /// Shares that wait for the next block.
+    outbox: Vec<ShareEntry>,
+    rng: ChaCha20Rng,
+    /// What was executed since the start.
+    #[cfg(test)]
+    commits: Vec<Commit>,
+    /// The last block was empty because a quiet spell came before it.
+    held_back: bool,
+}
+
+/// What a replica is made of at a start: public parameters, recovered state, secrets, fresh randomness.
+pub struct Parts {
+    pub me: ReplicaId,
+    pub public: Arc<OrderPublic>,
+    pub identity: SecretKey,
+    pub coin: CoinSecret,
+    pub recovered: Recovered,
+    pub machine: Machine,
+    pub signer: Signer,
+    /// Round of the last own block by the own record.
+    pub own_last: u64,
+    pub rng: ChaCha20Rng,
+}
+
+impl Replica {
+    /// A replica that starts: it proposes nothing before the start-up rule allows. The effects redo what was ordered but
+    /// not yet stored as executed.
+    pub fn start(parts: Parts) -> (Self, Vec<Effect>) {
+        let Parts { me, public, identity, coin, recovered, machine, signer, own_last, mut rng } = parts;
+        let mut nonce = [0; 32];
+        rng.fill_bytes(&mut nonce);
+        let (mut order, effects) = Order::new(Arc::clone(&public), me, Arc::new(identity), coin, recovered);
+        let startup = order.begin_start(Some(own_last), nonce);
+        let pool = Pool::new(public.committee, me);
+        let mut replica = Self {
+            me,
+            public,
+            order,
+            startup,
+            started: false,
+            machine,
+            signer,
+            pool,
+            asked: VecDeque::new(),
+            outbox: Vec::new(),
+            rng,
+            held_back: false,
+            #[cfg(test)]
+            commits: Vec::new(),
+        };
+        for block in replica.order.unordered().cloned().collect::<Vec<_>>() {
+            replica.note_operations(&block);
+        }
+        let effects = replica.perform(effects);
+        // Shares that the process before owed, or had in a block that nobody saw. All may have been cut at once: then
+        // nobody else would give them.
+        replica.asked = replica.machine.scheduler().open_assignments_of(me).into();
+        (replica, effects)
+    }
+
+    /// The shell gives a message of an authenticated peer.
+    pub fn receive(&mut self, from: ReplicaId, message: PeerMessage) -> Vec<Effect> {
+        match message {
+            PeerMessage::Block(bytes) => self.receive_block(from, &bytes),
+            PeerMessage::Blocks(blocks) => {
+                let mut effects: Vec<Effect> =
+                    blocks.iter().flat_map(|bytes| self.receive_block(from, bytes)).collect();
+                let more = self.order.fetched(from);
+                effects.extend(self.perform(more));
+                effects
+            }
+            PeerMessage::Fetch { refs, above } => vec![Effect::Serve { to: from, refs, above }],
+            PeerMessage::StartupQuery { nonce } => self.answer_startup(from, nonce),
+            PeerMessage::StartupAnswer(bytes) => self.startup_answered(from, &bytes),
+            // Owners hand their operations to a kernel themselves.
+            PeerMessage::Operation(_) => Vec::new(),
+        }
+    }
+
+    /// Keeps an operation that passed the door until it is ordered.
+    pub fn submit(&mut self, submission: &Submission) -> Result<(), DoorRefusal> {
+        let digest = submission.digest();
+        if self.machine.knows(&digest) {
+            return Ok(());
+        }
+        let round = self.order.own_last_round() + 1;
+        self.pool
+            .add(digest, submission.bytes().clone(), submission.valid_until(), round)
+            .map_err(|_| DoorRefusal::Busy)
+    }
+
+    /// A link to `peer` came up.
+    pub fn connected(&mut self, peer: ReplicaId) -> Vec<Effect> {
+        let mut effects = self.greet(peer);
+        let resent = self.order.connected(peer);
+        effects.extend(self.perform(resent));
+        effects
+    }
+
+    /// Asks again for what is missing. The shell calls it now and then: links lose messages when they break.
+    pub fn retry(&mut self) -> Vec<Effect> {
+        let again = self.order.retry();
+        let mut effects = self.perform(again);
+        if !self.started {
+            effects.extend(self.startup.unanswered().iter().flat_map(|peer| self.greet(peer)));
+        }
+        effects
+    }
+
+    /// After each batch of inputs: proposes the next block if a round is due. `now` is the local clock, which goes into
+    /// the block's timestamp and decides whether a renewal is due, nothing else.
+    pub fn advance(&mut self, now: Timestamp) -> Vec<Effect> {
+        if !self.started {
+            return Vec::new();
+        }
+        self.answer_assignments();
+        let due = self.is_due(now);
+        let Some(round) = self.order.next_round() else { return Vec::new() };
+        if !due {
+            return Vec::new();
+        }
+        self.held_back = !self.held_back && self.is_after_quiet(now);
+        let payload = if self.held_back { Payload::default() } else { self.payload(round) };
+        let effects = self.order.propose(now, &payload.to_bytes()).into_iter().collect();
+        self.perform(effects)
+    }
+
+    /// The block of `round` is durable.
+    pub fn persisted(&mut self, round: u64) -> Vec<Effect> {
+        let effects = self.order.persisted(round);
+        self.perform(effects)
+    }
+
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    pub fn view(&self) -> View {
+        self.machine.view()
+    }
+
+    pub fn snapshot(&self) -> Snapshot {
+        self.machine.snapshot()
+    }
+
+    /// Round of the last own block.
+    pub fn round(&self) -> u64 {
+        self.order.own_last_round()
+    }
+
+    /// The answer to a request for blocks: from memory where they are recent, else from `store`, which holds everything
+    /// that [`Effect::Write`] said so far. Reads little more than one answer holds, whatever is asked for.
+    pub fn answer_fetch<S: Read>(&self, refs: &[BlockRef], above: u64, store: &S) -> Result<PeerMessage, StoreError> {
+        let (held, on_disk) = self.order.serve(refs, above, FETCH_ANSWER);
+        if refs.is_empty() && above < self.order.memory_floor() {
+            return Ok(PeerMessage::blocks(self.stored_after(above, store)?));
+        }
+        let mut answer = Vec::new();
+        let mut size = 0;
+        for reference in on_disk {
+            if size >= FETCH_ANSWER {
+                break;
+            }
+            let block = store.block(reference.round, reference.author, &reference.digest)?;
+            size += block.as_ref().map_or(0, Vec::len);
+            answer.extend(block);
+        }
+        answer.extend(held.iter().map(|block| block.bytes().to_vec()));
+        Ok(PeerMessage::blocks(answer))
+    }
+
+    /// Stored blocks above round `above`, in order of rounds, as many as one answer holds.
+    fn stored_after<S: Read>(&self, above: u64, store: &S) -> Result<Vec<Vec<u8>>, StoreError> {
+        const ROUNDS_AT_A_TIME: u64 = 4;
+        let top = self.order.quorum_round();
+        let (mut found, mut size) = (Vec::new(), 0);
+        let mut from = above.saturating_add(1);
+        while from <= top && size < FETCH_ANSWER && found.len() < MAX_ANSWERED_BLOCKS {
+            for block in store.blocks_in(from..from + ROUNDS_AT_A_TIME)? {
+                size += block.bytes.len();
+                found.push(block.bytes);
+            }
+            from += ROUNDS_AT_A_TIME;
+        }
+        Ok(found)
+    }
+
+    /// Whether what the round before would make agreed time lags the clock by so much that nothing should be executed by
+    /// it. A clock that is ahead of the others' never says otherwise: no two blocks in a row are held back.
+    fn is_after_quiet(&self, now: Timestamp) -> bool {
+        let agreed = self.order.time_of_round_before();
+        agreed.is_none_or(|agreed| agreed.0.saturating_add(QUIET_MS) < now.0)
+    }
+
+    /// Whether the next round is due.
+    fn is_due(&self, now: Timestamp) -> bool {
+        !self.pool.is_empty()
+            || !self.outbox.is_empty()
+            || !self.asked.is_empty()
+            || self.machine.has_work(now)
+            || self.order.unfinished()
+    }
+
+    /// As much of what waits as a block holds: operations have their part, shares take what is left.
+    fn payload(&mut self, round: u64) -> Payload {
+        let operations = self.pool.take(round, PAYLOAD_FOR_OPERATIONS);
+        let nonces = self.refill();
+        let mut payload = Payload { operations, nonces, shares: Vec::new() };
+        let mut room = MAX_PAYLOAD.saturating_sub(payload.size_bound());
+        let fits = |share: &&ShareEntry| {
+            let size = codec::encode(*share).len();
+            let fits = size <= room;
+            room = room.saturating_sub(size);
+            fits
+        };
+        let count = self.outbox.iter().take(MAX_SHARES_PER_BLOCK).take_while(fits).count();
+        payload.shares = self.outbox.drain(..count).collect();
+        payload
+    }
+
+    /// Signs what is still owed, some of it at a time. Not while behind: most of what an old commit asked for is settled by
+    /// now, and a certificate share costs milliseconds.
+    fn answer_assignments(&mut self) {
+        if self.order.is_behind() {
+            return;
+        }
+        let mut signed = 0;
+        while signed < MAX_SIGNED_AT_ONCE
+            && let Some(assignment) = self.asked.pop_front()
+        {
+            if self.machine.scheduler().owes(self.me, assignment.task(), assignment.attempt()) {
+                self.outbox.extend(self.signer.sign(&assignment, &mut self.rng));
+                signed += if *assignment.key() == KeyId::Authority { COST_OF_CERTIFICATE_SHARE } else { 1 };
+            }
+        }
+    }
+
+    /// Commitments for the next signatures, if few are left. They ride along: they never make a round due.
+    fn refill(&mut self) -> Option<NonceBatch> {
+        let scheduler = self.machine.scheduler();
+        let wanted = NONCES_AHEAD.max(scheduler.pending().min(MAX_UNUSED_NONCES));
+        self.signer.refill(scheduler, wanted, &mut self.rng)
+    }
+
+    fn receive_block(&mut self, from: ReplicaId, bytes: &[u8]) -> Vec<Effect> {
+        // Answers overlap with what came meanwhile: what is there already is not verified again.
+        if VerifiedBlock::peek(&self.public, bytes).is_some_and(|reference| self.order.knows(&reference)) {
+            return Vec::new();
+        }
+        match VerifiedBlock::verify(&self.public, bytes.to_vec()) {
+            Ok(block) => {
+                let effects = self.order.receive(from, block);
+                self.perform(effects)
+            }
+            Err(error) => vec![Effect::Fault { culprit: from, what: error.to_string() }],
+        }
+    }
+
+    fn perform(&mut self, effects: Vec<order::Effect>) -> Vec<Effect> {
+        let mut performed = Vec::new();
+        for effect in effects {
+            match effect {
+                order::Effect::Store(block) => {
+                    self.note_operations(&block);
+                    performed.push(Effect::Write(Batch { blocks: vec![stored(&block)], ..Batch::default() }));
+                }
+                order::Effect::Persist(block) => {
+                    let round = block.round();
+                    let own = Some(OwnRecord { round });
+                    let batch = Batch { blocks: vec![stored(&block)], own, ..Batch::default() };
+                    performed.push(Effect::Persist { batch, round });
+                }
+                order::Effect::Broadcast(block) => {
+                    self.note_operations(&block);
+                    performed.push(Effect::Broadcast(PeerMessage::Block(block.bytes().to_vec())));
+                }
+                order::Effect::Send { to, block } => {
+                    let message = PeerMessage::Block(block.bytes().to_vec());
+                    performed.push(Effect::Send { to, message });
+                }
+                order::Effect::Fetch { from, refs, above } => {
+                    performed.push(Effect::Send { to: from, message: PeerMessage::Fetch { refs, above } });
+                }
+                order::Effect::Commit(commit) => performed.extend(self.execute(commit)),
+                order::Effect::Fault(fault) => {
+                    performed.push(Effect::Fault { culprit: fault.culprit(), what: fault.to_string() });
+                }
+            }
+        }
+        performed
+    }
+
+    fn note_operations(&mut self, block: &VerifiedBlock) {
+        let Ok(payload) = Payload::from_bytes(block.payload()) else { return };
+        for operation in &payload.operations {
+            self.pool.seen(SignedOperation::digest_of_bytes(operation), block.round());
+        }
+    }
+
+    fn execute(&mut self, commit: Commit) -> Vec<Effect> {
+        let executed = self.machine.execute(&commit);
+        #[cfg(test)]
+        self.commits.push(commit.clone());
+        for digest in &executed.operations {
+            self.pool.executed(digest);
+        }
+        self.pool.expire(commit.agreed_time, commit.round.saturating_sub(REPROPOSE_ROUNDS * 4));
+        let mine = executed.assignments.into_iter().filter(|assignment| assignment.signers().contains(self.me));
+        self.asked.extend(mine);
+        if self.asked.len() > MAX_UNUSED_NONCES {
+            let scheduler = self.machine.scheduler();
+            self.asked.retain(|assignment| scheduler.owes(self.me, assignment.task(), assignment.attempt()));
+        }
+        let rows = commit.rows.into_iter().chain(executed.rows).collect();
+        let mut effects = vec![Effect::Write(Batch { rows, ..Batch::default() })];
+        if executed.changed {
+            effects.push(Effect::Expose { zones: executed.published });
+        }
+        effects.extend(executed.faults.into_iter().map(|(culprit, what)| Effect::Fault { culprit, what }));
+        effects
+    }
+
+    /// Puts the start-up question to a peer that came up, while its answer counts.
+    fn greet(&self, peer: ReplicaId) -> Vec<Effect> {
+        if !self.startup.unanswered().contains(peer) {
+            return Vec::new();
+        }
+        let message = PeerMessage::StartupQuery { nonce: self.startup.question().nonce };
+        vec![Effect::Send { to: peer, message }]
+    }
+
+    fn answer_startup(&self, asker: ReplicaId, nonce: [u8; 32]) -> Vec<Effect> {
+        let answer = self.order.answer_start(Question { asker, nonce });
+        vec![Effect::Send { to: asker, message: PeerMessage::StartupAnswer(codec::encode(&answer)) }]
+    }
+
+    fn startup_answered(&mut self, from: ReplicaId, bytes: &[u8]) -> Vec<Effect> {
+        let answer = codec::decode::<Answer>(bytes, MAX_STARTUP_ANSWER).map_err(|error| error.to_string());
+        let received = answer.and_then(|answer| self.startup.receive(&answer).map_err(|fault| fault.to_string()));
+        if let Err(what) = received {
+            return vec![Effect::Fault { culprit: from, what }];
+        }
+        if let Some(outcome) = self.startup.outcome() {
+            self.started = true;
+            self.order.start(outcome);
+        }
+        Vec::new()
+    }
+}
+
+fn stored(block: &VerifiedBlock) -> (u64, ReplicaId, Digest, Vec<u8>) {
+    (block.round(), block.author(), block.reference().digest, block.bytes().to_vec())
+}

@@ -1,0 +1,171 @@
+//! Operations that wait to be ordered.
+//!
+//! A client hands its operation to a kernel of replicas. Its digest ranks the replicas: rank 0 proposes at once, and
+//! each further rank only if it has not seen the operation in its DAG [`BACKUP_ROUNDS`] rounds later, so that one
+//! correct replica that holds an operation suffices and copies are rare. An operation stays here until it has an
+//! outcome: if the block that carried it fell behind the horizon, it is proposed again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::committee::{Committee, ReplicaId};
+use crate::crypto::digest::Digest;
+use crate::directory::Timestamp;
+use crate::limits::{
+    BACKUP_ROUNDS, MAX_OPERATION_VALIDITY_MS, MAX_OPERATIONS_PER_BLOCK, MAX_POOL_BYTES, REPROPOSE_ROUNDS,
+};
+
+pub struct Pool {
+    committee: Committee,
+    me: ReplicaId,
+    waiting: BTreeMap<Digest, Waiting>,
+    bytes: usize,
+    /// Operations in blocks of my DAG that are not executed yet, with the last round they were seen in.
+    in_dag: BTreeMap<Digest, u64>,
+}
+
+struct Waiting {
+    bytes: Arc<[u8]>,
+    valid_until: Timestamp,
+    /// Round from which this replica may propose it.
+    from_round: u64,
+}
+
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{MAX_POOL_BYTES} bytes of operations wait already: try again in a moment")]
+pub struct PoolFull;
+
+impl Pool {
+    pub fn new(committee: Committee, me: ReplicaId) -> Self {
+        Self { committee, me, waiting: BTreeMap::new(), bytes: 0, in_dag: BTreeMap::new() }
+    }
+
+    /// Keeps an operation that passed the door. `round`: the round that would be proposed next.
+    pub fn add(
+        &mut self,
+        digest: Digest,
+        bytes: Arc<[u8]>,
+        valid_until: Timestamp,
+        round: u64,
+    ) -> Result<(), PoolFull> {
+        if self.waiting.contains_key(&digest) {
+            return Ok(());
+        }
+        if self.bytes + bytes.len() > MAX_POOL_BYTES {
+            return Err(PoolFull);
+        }
+        self.bytes += bytes.len();
+        let from_round = round + rank(self.committee, &digest, self.me) * BACKUP_ROUNDS;
+        self.waiting.insert(digest, Waiting { bytes, valid_until, from_round });
+        Ok(())
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// An operation was seen in a block of `round`.
+    pub fn seen(&mut self, digest: Digest, round: u64) {
+        let last = self.in_dag.entry(digest).or_default();
+        *last = round.max(*last);
+    }
+
+    /// An operation was executed.
+    pub fn executed(&mut self, digest: &Digest) {
+        self.in_dag.remove(digest);
+        if let Some(waiting) = self.waiting.remove(digest) {
+            self.bytes -= waiting.bytes.len();
+        }
+    }
+
+    /// Operations to propose in `round`, together at most `limit` bytes.
+    pub fn take(&mut self, round: u64, limit: usize) -> Vec<Vec<u8>> {
+        let mut taken = Vec::new();
+        let mut size = 0;
+        for (digest, waiting) in &mut self.waiting {
+            if taken.len() == MAX_OPERATIONS_PER_BLOCK || size + waiting.bytes.len() > limit {
+                break;
+            }
+            let seen = self.in_dag.get(digest).is_some_and(|&last| round < last + REPROPOSE_ROUNDS);
+            if seen || round < waiting.from_round {
+                continue;
+            }
+            size += waiting.bytes.len() + 4;
+            waiting.from_round = round + REPROPOSE_ROUNDS;
+            taken.push(waiting.bytes.to_vec());
+        }
+        taken
+    }
+
+    /// Forgets what can no longer be accepted, and traces of blocks that fell behind `horizon`. What came too late by less
+    /// than the longest validity is kept, to be ordered and refused: its owner waits for an outcome, and is to hear why.
+    pub fn expire(&mut self, now: Timestamp, horizon: u64) {
+        let bytes = &mut self.bytes;
+        self.waiting.retain(|_, waiting| {
+            let keep = now.0 <= waiting.valid_until.0.saturating_add(MAX_OPERATION_VALIDITY_MS);
+            if !keep {
+                *bytes -= waiting.bytes.len();
+            }
+            keep
+        });
+        self.in_dag.retain(|_, last| *last >= horizon);
+    }
+}
+
+/// Turn of `replica` to propose an operation, from 0. Clients send to the lowest ranks first.
+pub fn rank(committee: Committee, digest: &Digest, replica: ReplicaId) -> u64 {
+    let n = committee.len() as u64;
+    let first = u64::from(u16::from_le_bytes([digest.0[0], digest.0[1]])) % n;
+    (u64::from(replica.0) + n - first) % n
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pool(me: u8) -> Pool {
+        Pool::new(Committee::new(4).unwrap(), ReplicaId(me))
+    }
+
+    fn add(pool: &mut Pool, digest: Digest) {
+        pool.add(digest, Arc::from(&b"operation"[..]), Timestamp(1000), 10).unwrap();
+    }
+
+    #[test]
+    fn rank_0_proposes_at_once_and_the_others_as_backup() {
+        let digest = Digest([0; 32]);
+        let (mut first, mut second) = (pool(0), pool(1));
+        add(&mut first, digest);
+        add(&mut second, digest);
+        assert_eq!(first.take(10, 100).len(), 1);
+        assert_eq!(second.take(10, 100).len(), 0);
+        assert_eq!(second.take(10 + BACKUP_ROUNDS, 100).len(), 1);
+    }
+
+    #[test]
+    fn what_is_in_the_dag_is_not_proposed_again_until_it_lags() {
+        let digest = Digest([0; 32]);
+        let mut pool = pool(1);
+        add(&mut pool, digest);
+        pool.seen(digest, 11);
+        assert_eq!(pool.take(10 + BACKUP_ROUNDS, 100).len(), 0);
+        assert_eq!(pool.take(11 + REPROPOSE_ROUNDS, 100).len(), 1);
+    }
+
+    #[test]
+    fn executed_and_expired_operations_leave() {
+        let mut pool = pool(0);
+        add(&mut pool, Digest([0; 32]));
+        add(&mut pool, Digest([4; 32]));
+        pool.executed(&Digest([0; 32]));
+        assert_eq!(pool.len(), 1);
+        pool.expire(Timestamp(1001), 0);
+        assert_eq!(pool.len(), 1, "its owner is to be told");
+        pool.expire(Timestamp(1001 + MAX_OPERATION_VALIDITY_MS), 0);
+        assert!(pool.is_empty() && pool.bytes == 0);
+    }
+}

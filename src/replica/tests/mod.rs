@@ -1,0 +1,5 @@
+//! Whole replicas, from operation to published zone, under crashes, loss and silence.
+
+mod reload;
+mod scenarios;
+mod world;

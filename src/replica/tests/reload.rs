@@ -1,0 +1,63 @@
+use std::collections::BTreeMap;
+
+use super::world::{Owner, World, fixture};
+use crate::directory::operation::Action;
+use crate::replica::machine::Machine;
+use crate::rows::{Row, Table, TableRows};
+
+#[derive(Default)]
+struct Disk(BTreeMap<(Table, Vec<u8>), Vec<u8>>);
+
+impl Disk {
+    fn write(&mut self, rows: &[Row]) {
+        for Row { table, key, value } in rows {
+            match value {
+                Some(value) => drop(self.0.insert((*table, key.clone()), value.clone())),
+                None => drop(self.0.remove(&(*table, key.clone()))),
+            }
+        }
+    }
+
+    fn load(&self) -> Machine {
+        let rows = |table| -> TableRows {
+            let of_table = self.0.iter().filter(|((of, _), _)| *of == table);
+            of_table.map(|((_, key), value)| (key.clone(), value.clone())).collect()
+        };
+        Machine::load(&fixture().genesis, rows).unwrap().unwrap()
+    }
+}
+
+/// A restart after any commit is as if there had been none: what is stored is the whole state.
+#[test]
+fn a_machine_read_back_after_any_commit_goes_on_as_the_one_that_wrote_the_rows() {
+    let mut world = World::new(7, &[0, 1, 2, 3]);
+    let mut alice = Owner::new("alice");
+    let acts =
+        [alice.act(Action::Register), alice.set("www 300 A 192.0.2.7"), alice.certify(), alice.set("@ 60 TXT x")];
+    for (at, act) in (0..).zip(&acts) {
+        world.submit(200 + 150 * at, 1, act);
+        world.submit(200 + 150 * at, 2, act);
+    }
+    world.crash(500, 3, Some(300));
+    world.run_until_quiet();
+    let commits = &world.replica(0).commits;
+    assert!(commits.len() > 20);
+
+    let (mut steady, rows) = Machine::genesis(&fixture().genesis).unwrap();
+    let mut disk = Disk::default();
+    disk.write(&rows);
+    for commit in commits {
+        let mut restarted = disk.load();
+        let (expected, found) = (steady.execute(commit), restarted.execute(commit));
+        disk.write(&expected.rows);
+        assert_eq!(found.rows, expected.rows, "height {}", commit.height);
+        assert_eq!(found.assignments, expected.assignments, "height {}", commit.height);
+        assert_eq!((found.published, found.changed), (expected.published, expected.changed));
+        assert_eq!((&found.operations, &found.faults), (&expected.operations, &expected.faults));
+        let (found, expected) = (restarted.snapshot(), steady.snapshot());
+        assert_eq!((found.progress, found.pending), (expected.progress, expected.pending));
+        assert_eq!((found.serials, found.outcomes.digests()), (expected.serials, expected.outcomes.digests()));
+        assert!(restarted.view().zones == steady.view().zones, "height {}", commit.height);
+        assert_eq!(restarted.next_renewal(), steady.next_renewal());
+    }
+}

@@ -1,0 +1,476 @@
+//! A cluster of whole replicas in one process: virtual time, seeded delays, disks that lose what was not synced. The shell
+//! around each replica does what `node::core` does.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, OnceLock};
+
+use rand_chacha::ChaCha20Rng;
+use rand_core::{RngCore, SeedableRng};
+use zeroize::Zeroizing;
+
+use crate::ca::root::{RootFacts, root_tbs};
+use crate::ca::{certificate, profile::Period};
+use crate::committee::{Committee, ReplicaId};
+use crate::crypto::coin::{self, CoinSecret};
+use crate::crypto::digest::{Digest, hash};
+use crate::crypto::ed25519::SecretKey;
+use crate::crypto::frost::{self, FrostSecret};
+use crate::crypto::shoup::{self, RsaSecret};
+use crate::directory::Timestamp;
+use crate::directory::master::{parse_records, parse_zone};
+use crate::directory::name::Name;
+use crate::directory::operation::{Action, Operation, RecordChange};
+use crate::order::{BlockRef, CURSOR_KEY, OrderPublic, Recovered, VerifiedBlock};
+use crate::replica::genesis::{Authority, Genesis, GenesisZone};
+use crate::replica::machine::Machine;
+use crate::replica::message::PeerMessage;
+use crate::replica::rsa::AuthorityShare;
+use crate::replica::{Effect, Parts, Replica, door};
+use crate::rows::Table;
+use crate::signing::Signer;
+use crate::store::memory::MemoryStore;
+use crate::store::{Batch, Durability, Read, Store};
+
+/// Milliseconds between two looks at what is missing.
+const TICK: u64 = 250;
+/// Milliseconds without a message after which the cluster counts as quiet.
+const SILENCE: u64 = 4 * TICK;
+const START: u64 = 1_800_000_000_000;
+const ZONE: &str = include_str!("../../../zones/names.example.zone");
+
+/// Keys of a network of four, dealt once.
+pub struct Fixture {
+    pub genesis: Arc<Genesis>,
+    pub public: Arc<OrderPublic>,
+    secrets: Vec<Secrets>,
+}
+
+struct Secrets {
+    identity: [u8; 32],
+    coin: Zeroizing<[u8; coin::COIN_SECRET_BYTES]>,
+    zone: Zeroizing<[u8; 32]>,
+    rsa: Zeroizing<Vec<u8>>,
+}
+
+pub fn fixture() -> &'static Fixture {
+    static FIXTURE: OnceLock<Fixture> = OnceLock::new();
+    FIXTURE.get_or_init(|| {
+        let mut rng = ChaCha20Rng::seed_from_u64(1);
+        let committee = Committee::new(4).unwrap();
+        let (p, q) = shoup::fixture_primes();
+        let (rsa, rsa_shares) = shoup::deal(committee, p, q, &mut rng).unwrap();
+        let (coin, coin_shares) = coin::deal(committee, &mut rng);
+        let identities: Vec<SecretKey> = committee.ids().map(|_| SecretKey::generate(&mut rng)).collect();
+        let file = parse_zone(ZONE, "names.example.zone", None, &mut |_| Err("no includes".into())).unwrap();
+        let (key, zone_shares) = frost::deal(committee, &mut rng);
+        let zones = vec![GenesisZone::new(file, key)];
+        let public_key = rsa.spki_der();
+        let seconds = START / 1000;
+        let facts = RootFacts {
+            network: hash("test authority", &[&public_key]),
+            public_key: &public_key,
+            zones: &[zones[0].apex.clone()],
+            validity: Period::new(seconds - 3600, seconds + 3652 * 24 * 3600).unwrap(),
+        };
+        let to_be_signed = root_tbs(&facts).unwrap();
+        let signed = rsa_shares[..rsa.threshold()]
+            .iter()
+            .map(|share| (share.owner(), share.share(&rsa, &to_be_signed, &mut rng).unwrap()))
+            .collect();
+        let signature = rsa.combine(&to_be_signed, &signed).unwrap().signature;
+        let certificate = certificate::assemble(&to_be_signed, &signature);
+        let publics: Vec<_> = identities.iter().map(SecretKey::public).collect();
+        let genesis = Genesis {
+            created: Timestamp(START),
+            committee,
+            identities: publics.clone(),
+            links: publics.clone(),
+            coin: coin.clone(),
+            zones,
+            registry: SecretKey::generate(&mut rng).public(),
+            authority: Authority { key: rsa, certificate },
+        };
+        let public = OrderPublic::new(committee, genesis.network(), 0, publics, coin).unwrap();
+        let secrets = identities.iter().zip(coin_shares).zip(zone_shares).zip(rsa_shares);
+        let secrets = secrets.map(|(((identity, coin), zone), rsa)| Secrets {
+            identity: *identity.seed(),
+            coin: coin.to_bytes(),
+            zone: zone.to_bytes(),
+            rsa: rsa.to_bytes(),
+        });
+        Fixture { public: Arc::new(public), secrets: secrets.collect(), genesis: Arc::new(genesis) }
+    })
+}
+
+/// An owner's operations on one title, each after the one before.
+pub struct Owner {
+    key: SecretKey,
+    title: Name,
+    sequence: u64,
+    previous: Digest,
+}
+
+impl Owner {
+    pub fn new(label: &str) -> Self {
+        let apex = fixture().genesis.zones[0].apex.clone();
+        let seed = hash("test owner", &[label.as_bytes()]).0;
+        let title = Name::parse(label, Some(&apex)).unwrap();
+        Self { key: SecretKey::from_seed(&seed), title, sequence: 0, previous: Digest::ZERO }
+    }
+
+    pub fn act(&mut self, action: Action) -> Vec<u8> {
+        let genesis = &fixture().genesis;
+        let operation = Operation {
+            network: genesis.network(),
+            zone: genesis.zones[0].apex.clone(),
+            title: self.title.clone(),
+            sequence: self.sequence,
+            previous: self.previous,
+            valid_until: Timestamp(START + 3_000_000),
+            action,
+        };
+        let signed = operation.sign(&self.key);
+        self.sequence += 1;
+        let bytes = signed.to_bytes();
+        self.previous = signed.verify().unwrap().digest();
+        bytes
+    }
+
+    pub fn set(&mut self, record: &str) -> Vec<u8> {
+        let rrsets = parse_records(&[record.to_string()], &self.title, 300).unwrap();
+        let changes = rrsets.into_iter().map(|(name, rrset)| RecordChange::Put { name, rrset }).collect();
+        self.act(Action::Set { changes })
+    }
+
+    /// Asks for a certificate for a key on P-256: its base point.
+    pub fn certify(&mut self) -> Vec<u8> {
+        let spki = "3059301306072a8648ce3d020106082a8648ce3d030107034200046b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4\
+                    a13945d898c2964fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5";
+        let public_key = data_encoding::HEXLOWER.decode(spki.as_bytes()).unwrap();
+        let names = vec![self.title.clone()];
+        self.act(Action::IssueCertificate { public_key, names })
+    }
+}
+
+enum Event {
+    Deliver { from: ReplicaId, to: ReplicaId, lives: (u32, u32), message: PeerMessage },
+    Tick { replica: ReplicaId, life: u32 },
+    Submit { replica: ReplicaId, operation: Vec<u8> },
+    Crash { replica: ReplicaId, restart_after: Option<u64> },
+    Restart { replica: ReplicaId },
+}
+
+struct Node {
+    store: MemoryStore,
+    replica: Option<Replica>,
+    pending: Batch,
+    life: u32,
+}
+
+pub struct World {
+    pub seed: u64,
+    rng: ChaCha20Rng,
+    now: u64,
+    last_message: u64,
+    queue: BTreeMap<(u64, u64), Event>,
+    sent: u64,
+    nodes: Vec<Node>,
+    /// What each serial showed, at whoever published it first.
+    shown: BTreeMap<u32, Vec<u8>>,
+    pub faults: Vec<(ReplicaId, String)>,
+}
+
+impl World {
+    pub fn new(seed: u64, running: &[u8]) -> Self {
+        let Fixture { genesis, public, .. } = fixture();
+        let store = || MemoryStore::create(public.network, &genesis.to_bytes());
+        let node = |_| Node { store: store(), replica: None, pending: Batch::default(), life: 0 };
+        let mut world = Self {
+            seed,
+            rng: ChaCha20Rng::seed_from_u64(seed),
+            now: START,
+            last_message: START,
+            queue: BTreeMap::new(),
+            sent: 0,
+            nodes: genesis.committee.ids().map(node).collect(),
+            shown: BTreeMap::new(),
+            faults: Vec::new(),
+        };
+        for &id in running {
+            world.restart(ReplicaId(id));
+        }
+        world
+    }
+
+    pub fn replica(&self, id: u8) -> &Replica {
+        self.nodes[usize::from(id)].replica.as_ref().unwrap()
+    }
+
+    pub fn is_running(&self, id: u8) -> bool {
+        self.nodes[usize::from(id)].replica.is_some()
+    }
+
+    pub fn replica_mut(&mut self, id: u8) -> &mut Replica {
+        self.nodes[usize::from(id)].replica.as_mut().unwrap()
+    }
+
+    /// What `id` would answer to a request for blocks.
+    pub fn answer(&self, id: u8, refs: &[BlockRef], above: u64) -> Vec<Vec<u8>> {
+        let message = self.replica(id).answer_fetch(refs, above, &self.nodes[usize::from(id)].store).unwrap();
+        let PeerMessage::Blocks(blocks) = message else { panic!("an answer to a fetch is blocks") };
+        blocks
+    }
+
+    /// Runs until `reached`, which has to come.
+    pub fn run_until(&mut self, reached: impl Fn(&Self) -> bool) {
+        let deadline = self.now + 60_000;
+        while !reached(self) {
+            assert!(self.now < deadline, "seed {}: {}", self.seed, self.describe());
+            self.step();
+        }
+    }
+
+    fn running(&self) -> impl Iterator<Item = (ReplicaId, &Replica)> {
+        (0..).map(ReplicaId).zip(&self.nodes).filter_map(|(id, node)| Some((id, node.replica.as_ref()?)))
+    }
+
+    pub fn submit(&mut self, after: u64, replica: u8, operation: &[u8]) {
+        let replica = ReplicaId(replica);
+        self.schedule(after, Event::Submit { replica, operation: operation.to_vec() });
+    }
+
+    pub fn crash(&mut self, after: u64, replica: u8, restart_after: Option<u64>) {
+        self.schedule(after, Event::Crash { replica: ReplicaId(replica), restart_after });
+    }
+
+    pub fn random(&mut self, below: u64) -> u64 {
+        self.rng.next_u64() % below
+    }
+
+    fn schedule(&mut self, after: u64, event: Event) {
+        self.sent += 1;
+        self.queue.insert((self.now + after, self.sent), event);
+    }
+
+    /// Runs until nobody says anything any more and nothing is scheduled but looking after things.
+    pub fn run_until_quiet(&mut self) {
+        let deadline = self.now + 120_000;
+        loop {
+            let busy = self.queue.values().any(|event| !matches!(event, Event::Tick { .. }));
+            if !busy && self.now > self.last_message + SILENCE {
+                return;
+            }
+            assert!(self.now < deadline, "seed {}: never quiet: {}", self.seed, self.describe());
+            self.step();
+        }
+    }
+
+    fn describe(&self) -> String {
+        let each = self.running().map(|(id, replica)| {
+            let machine = replica.machine();
+            let progress = machine.progress();
+            let pending = machine.scheduler().pending();
+            format!(
+                "{id}: round {} {progress:?} pending {pending} pool {} outbox {} unfinished {}",
+                replica.round(),
+                replica.pool.len(),
+                replica.outbox.len(),
+                replica.order.unfinished()
+            )
+        });
+        each.collect::<Vec<_>>().join("; ")
+    }
+
+    /// The next event.
+    pub fn step(&mut self) {
+        let ((at, _), event) = self.queue.pop_first().unwrap();
+        self.now = at;
+        match event {
+            Event::Deliver { from, to, lives, message } => {
+                if lives == (self.nodes[from.index()].life, self.nodes[to.index()].life) {
+                    let message = PeerMessage::decode(&message.encode().unwrap()).unwrap();
+                    self.input(to, |replica| replica.receive(from, message));
+                }
+            }
+            Event::Tick { replica, life } => {
+                if self.nodes[replica.index()].life == life {
+                    self.input(replica, Replica::retry);
+                    self.schedule(TICK, Event::Tick { replica, life });
+                }
+            }
+            Event::Submit { replica, operation } => {
+                self.input(replica, |replica| {
+                    let directory = replica.snapshot().directory;
+                    let submission = door::check(&operation, fixture().public.network, &directory).unwrap();
+                    replica.submit(&submission).unwrap();
+                    Vec::new()
+                });
+            }
+            Event::Crash { replica, restart_after } => {
+                let keep = self.rng.next_u64() as usize;
+                let node = &mut self.nodes[replica.index()];
+                node.replica = None;
+                node.pending = Batch::default();
+                node.life += 1;
+                let lazy = node.store.not_durable();
+                node.store.power_cut(keep % (lazy + 1));
+                if let Some(after) = restart_after {
+                    self.schedule(after, Event::Restart { replica });
+                }
+            }
+            Event::Restart { replica } => self.restart(replica),
+        }
+    }
+
+    /// One input, then the look whether a round is due.
+    fn input(&mut self, id: ReplicaId, take: impl FnOnce(&mut Replica) -> Vec<Effect>) {
+        let Some(replica) = &mut self.nodes[id.index()].replica else { return };
+        let effects = take(replica);
+        self.perform(id, effects);
+        let now = Timestamp(self.now);
+        loop {
+            let effects = self.nodes[id.index()].replica.as_mut().unwrap().advance(now);
+            if effects.is_empty() {
+                break;
+            }
+            self.perform(id, effects);
+        }
+        // Sometimes what waits stays unwritten for a while.
+        if self.random(2) == 0 {
+            let node = &mut self.nodes[id.index()];
+            node.store.commit(std::mem::take(&mut node.pending), Durability::Lazy).unwrap();
+        }
+    }
+
+    fn perform(&mut self, id: ReplicaId, effects: Vec<Effect>) {
+        let mut queue = VecDeque::from(effects);
+        while let Some(effect) = queue.pop_front() {
+            let node = &mut self.nodes[id.index()];
+            match effect {
+                Effect::Write(batch) => node.pending.append(batch),
+                Effect::Persist { batch, round } => {
+                    node.pending.append(batch);
+                    node.store.commit(std::mem::take(&mut node.pending), Durability::Sync).unwrap();
+                    queue.extend(node.replica.as_mut().unwrap().persisted(round));
+                }
+                Effect::Send { to, message } => self.send(id, to, message),
+                Effect::Broadcast(message) => {
+                    for to in fixture().public.committee.ids().filter(|&to| to != id) {
+                        self.send(id, to, message.clone());
+                    }
+                }
+                Effect::Serve { to, refs, above } => {
+                    node.store.commit(std::mem::take(&mut node.pending), Durability::Lazy).unwrap();
+                    let answer = node.replica.as_ref().unwrap().answer_fetch(&refs, above, &node.store).unwrap();
+                    self.send(id, to, answer);
+                }
+                Effect::Expose { zones } => {
+                    if zones {
+                        self.show(id);
+                    }
+                }
+                Effect::Fault { culprit, what } => self.faults.push((culprit, what)),
+            }
+        }
+    }
+
+    fn send(&mut self, from: ReplicaId, to: ReplicaId, message: PeerMessage) {
+        let lives = (self.nodes[from.index()].life, self.nodes[to.index()].life);
+        if self.nodes[to.index()].replica.is_none() {
+            return;
+        }
+        self.last_message = self.now;
+        let delay = 1 + self.random(10);
+        self.schedule(delay, Event::Deliver { from, to, lives, message });
+    }
+
+    /// Every replica shows the same bytes under the same serial.
+    fn show(&mut self, id: ReplicaId) {
+        let replica = self.nodes[id.index()].replica.as_ref().unwrap();
+        for zone in replica.view().zones.values() {
+            let mut bytes = Vec::new();
+            for (name, node) in zone.nodes() {
+                bytes.extend(crate::codec::encode(&(name, node.rrsets())));
+            }
+            let serial = zone.serial().unwrap();
+            let first = self.shown.entry(serial).or_insert_with(|| bytes.clone());
+            assert!(*first == bytes, "seed {}: serial {serial} differs at {id}", self.seed);
+        }
+    }
+
+    fn restart(&mut self, id: ReplicaId) {
+        let Fixture { genesis, public, secrets } = fixture();
+        let node = &mut self.nodes[id.index()];
+        let loaded = Machine::load(genesis, |table| node.store.scan(table, &[]).unwrap()).unwrap();
+        let machine = loaded.unwrap_or_else(|| {
+            let (machine, rows) = Machine::genesis(genesis).unwrap();
+            node.store.commit(Batch { rows, ..Batch::default() }, Durability::Sync).unwrap();
+            machine
+        });
+        let boot = node.store.next_boot().unwrap();
+        let cursor = node.store.get(Table::Meta, CURSOR_KEY).unwrap();
+        let emitted = node.store.scan(Table::Emitted, &[]).unwrap();
+        let mut recovered = Recovered::from_rows(public.depth, cursor.as_deref(), &emitted).unwrap();
+        for stored in node.store.blocks_from(recovered.floor() + 1).unwrap() {
+            let reference = BlockRef { round: stored.round, author: stored.author, digest: stored.digest };
+            recovered.offer(VerifiedBlock::reload(public, &reference, stored.bytes).unwrap());
+        }
+        let secret = &secrets[id.index()];
+        let zone = &genesis.zones[0];
+        let share = FrostSecret::from_bytes(id, &secret.zone, &zone.key).unwrap();
+        let rsa = Arc::new(genesis.authority.key.clone());
+        let authority = AuthorityShare { public: rsa, secret: RsaSecret::from_bytes(&secret.rsa).unwrap() };
+        let zones = BTreeMap::from([(zone.apex.clone(), share)]);
+        let (replica, effects) = Replica::start(Parts {
+            me: id,
+            public: Arc::clone(public),
+            identity: SecretKey::from_seed(&secret.identity),
+            coin: CoinSecret::from_bytes(secret.coin.as_slice()).unwrap(),
+            recovered,
+            machine,
+            signer: Signer::new(id, boot, zones, Some(Box::new(authority))),
+            own_last: node.store.own_last().unwrap().round,
+            rng: ChaCha20Rng::seed_from_u64(self.rng.next_u64()),
+        });
+        node.replica = Some(replica);
+        node.life += 1;
+        let life = node.life;
+        self.perform(id, effects);
+        for peer in public.committee.ids().filter(|&peer| peer != id) {
+            self.input(id, |replica| replica.connected(peer));
+            self.input(peer, |replica| replica.connected(id));
+        }
+        let first = 1 + self.random(TICK);
+        self.schedule(first, Event::Tick { replica: id, life });
+    }
+
+    /// All who run show the same, made the same of every operation, and have nothing left to do.
+    pub fn assert_agreement(&self) {
+        let (_, first) = self.running().next().unwrap();
+        let facts = |replica: &Replica| {
+            let snapshot = replica.snapshot();
+            let outcomes: Vec<_> =
+                snapshot.outcomes.digests().iter().map(|digest| snapshot.outcomes.get(digest).cloned()).collect();
+            (snapshot.progress.position, outcomes, snapshot.serials.clone(), snapshot.certificates.count())
+        };
+        for (id, replica) in self.running() {
+            assert_eq!(facts(replica), facts(first), "seed {}: {id}", self.seed);
+            assert!(
+                replica.pool.is_empty() && replica.outbox.is_empty() && replica.machine().scheduler().pending() == 0,
+                "seed {}: {}",
+                self.seed,
+                self.describe()
+            );
+            let zones = |replica: &Replica| replica.view().zones;
+            assert!(zones(replica) == zones(first), "seed {}: {id}", self.seed);
+        }
+    }
+
+    /// How many operations were accepted, and how many executed.
+    pub fn outcomes(&self, id: u8) -> (usize, usize) {
+        let snapshot = self.replica(id).snapshot();
+        let digests = snapshot.outcomes.digests();
+        let accepted = digests.iter().filter(|digest| snapshot.outcomes.get(digest).unwrap().result.is_ok());
+        (accepted.count(), digests.len())
+    }
+}

@@ -1,0 +1,282 @@
+//! A zone's versions (design: *Zones change by versions*).
+//!
+//! Changes gather while one version is being signed; the next takes all of them, adds one to the serial and is
+//! published whole, in order, when its last due signature is a fact. Renewals of signatures are versions too. What a
+//! version puts and deletes is fixed when it starts, RRSIG times included.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::genesis::GenesisZone;
+use crate::codec;
+use crate::crypto::ed25519::Signature;
+use crate::directory::name::Name;
+use crate::directory::rrset::{Rrset, RrsetId, Rtype};
+use crate::directory::zone::{SignedRrset, SignedZone};
+use crate::directory::{Directory, Timestamp};
+use crate::limits::{DNSKEY_TTL, MAX_GENESIS, MAX_RENEWALS_PER_VERSION};
+use crate::rows::{Row, Table, TableRows};
+use crate::signing::renewal::{Policy, Renewals};
+use crate::signing::rrsig::{ToBeSigned, dnskey_rrset, key_tag, to_be_signed, validity_of};
+use crate::signing::version::{self, Change, VersionPlan};
+use crate::signing::{KeyId, Scheduler, TaskId};
+
+pub struct ZoneMachine {
+    apex: Name,
+    dnskey: Rrset,
+    key_tag: u16,
+    policy: Policy,
+    published: Arc<SignedZone>,
+    /// Serial of the last version that was published or started.
+    serial: u32,
+    /// Names changed since the last version started.
+    gathered: BTreeSet<Name>,
+    gathered_changed: bool,
+    version: Option<Version>,
+    renewals: Renewals,
+}
+
+/// A version that is being signed.
+struct Version {
+    plan: Plan,
+    /// Index in `plan.puts` of what a task signs.
+    waiting: BTreeMap<TaskId, u32>,
+    /// RRSIG RDATA by index in `plan.puts`.
+    signed: BTreeMap<u32, Vec<u8>>,
+}
+
+/// What a version changes, as stored when it starts.
+#[derive(Clone, Serialize, Deserialize)]
+struct Plan {
+    serial: u32,
+    started: Timestamp,
+    puts: Vec<Put>,
+    deletes: Vec<(Name, Rtype)>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+struct Put {
+    name: Name,
+    rrset: Rrset,
+    /// The task that signs it, if it is signed.
+    task: Option<TaskId>,
+}
+
+impl ZoneMachine {
+    /// A zone of which nothing is published yet: its first version will have the file's serial.
+    pub fn new(zone: &GenesisZone) -> Self {
+        let dnskey = dnskey_rrset(&zone.key.public_key(), DNSKEY_TTL);
+        Self {
+            apex: zone.apex.clone(),
+            key_tag: key_tag(&dnskey.rdatas()[0]),
+            dnskey,
+            policy: Policy::default(),
+            published: Arc::new(SignedZone::new(zone.apex.clone())),
+            serial: zone.serial().wrapping_sub(1),
+            gathered: BTreeSet::new(),
+            gathered_changed: false,
+            version: None,
+            renewals: Renewals::default(),
+        }
+    }
+
+    /// The published version.
+    pub fn published(&self) -> &Arc<SignedZone> {
+        &self.published
+    }
+
+    /// Serial of the published version; none before the first.
+    pub fn serial(&self) -> Option<u32> {
+        self.published.serial()
+    }
+
+    /// Serial of the version that shows everything gathered so far.
+    pub fn last_serial(&self) -> u32 {
+        if self.gathered.is_empty() { self.serial } else { self.serial.wrapping_add(1) }
+    }
+
+    pub fn next_renewal(&self) -> Option<Timestamp> {
+        if self.version.is_some() { None } else { self.renewals.earliest() }
+    }
+
+    /// Notes names whose RRsets changed. The serial of the version that will show them.
+    pub(super) fn gather(&mut self, names: impl IntoIterator<Item = Name>) -> u32 {
+        self.gathered.extend(names);
+        self.gathered_changed = true;
+        self.last_serial()
+    }
+
+    /// Takes the signature of `task`, if it is of this zone's version.
+    pub(super) fn signed(&mut self, task: TaskId, signature: &[u8]) -> Option<Row> {
+        let version = self.version.as_mut()?;
+        let index = version.waiting.remove(&task)?;
+        let put = &version.plan.puts[index as usize];
+        let signature = signature.try_into().map(Signature::from_bytes).expect("Ed25519 signatures have 64 bytes");
+        let rrsig = unsigned(&self.apex, self.key_tag, self.policy, &put.name, &put.rrset, version.plan.started)
+            .rrsig_rdata(&signature);
+        let row = Row::put(Table::Version, version_key(&self.apex, index), rrsig.clone());
+        version.signed.insert(index, rrsig);
+        Some(row)
+    }
+
+    /// Starts the next version, if something is gathered or due and none is being signed.
+    pub(super) fn start(&mut self, directory: &Directory, now: Timestamp, scheduler: &mut Scheduler) -> Vec<Row> {
+        let mut rows = Vec::new();
+        if self.version.is_none() {
+            let due = self.renewals.due(now, MAX_RENEWALS_PER_VERSION);
+            let renew: BTreeSet<(Name, Rtype)> = due.map(|id| (id.name.clone(), id.rtype)).collect();
+            if !self.gathered.is_empty() || !renew.is_empty() {
+                let plan = self.plan(directory, &renew);
+                rows.push(self.open(plan, now, scheduler));
+            }
+        }
+        if std::mem::take(&mut self.gathered_changed) {
+            let value = (!self.gathered.is_empty()).then(|| codec::encode(&self.gathered));
+            rows.push(Row { table: Table::Meta, key: gathered_key(&self.apex), value });
+        }
+        rows
+    }
+
+    fn plan(&mut self, directory: &Directory, renew: &BTreeSet<(Name, Rtype)>) -> VersionPlan {
+        let registry = &directory.zones()[&self.apex];
+        let soa = registry.records.get(&Rtype::SOA).expect("every zone of the genesis has an SOA record");
+        self.serial = self.serial.wrapping_add(1);
+        let dirty = std::mem::take(&mut self.gathered);
+        self.gathered_changed = true;
+        version::plan(
+            &self.published,
+            &Change {
+                dirty: &dirty,
+                desired: &|name| directory.rrsets_at(&self.apex, name),
+                soa,
+                dnskey: &self.dnskey,
+                serial: self.serial,
+                renew,
+            },
+        )
+    }
+
+    /// Opens a task for each signature that the plan needs.
+    fn open(&mut self, plan: VersionPlan, now: Timestamp, scheduler: &mut Scheduler) -> Row {
+        let mut waiting = BTreeMap::new();
+        let mut puts = Vec::with_capacity(plan.puts.len());
+        for (index, put) in (0u32..).zip(plan.puts) {
+            let version::Put { name, rrset, needs_signature } = put;
+            let task = needs_signature.then(|| {
+                let message = unsigned(&self.apex, self.key_tag, self.policy, &name, &rrset, now).message;
+                let task = scheduler
+                    .open(KeyId::Zone(self.apex.clone()), message)
+                    .expect("the scheduler was made with the keys of all zones");
+                waiting.insert(task, index);
+                task
+            });
+            puts.push(Put { name, rrset, task });
+        }
+        let plan = Plan { serial: plan.serial, started: now, puts, deletes: plan.deletes };
+        let row = Row::put(Table::Meta, plan_key(&self.apex), codec::encode(&plan));
+        self.version = Some(Version { plan, waiting, signed: BTreeMap::new() });
+        row
+    }
+
+    /// Publishes the version if its last signature is there. The rows that say so.
+    pub(super) fn publish(&mut self) -> Option<Vec<Row>> {
+        let Version { plan, signed, .. } = self.version.take_if(|version| version.waiting.is_empty())?;
+        let mut zone = SignedZone::clone(&self.published);
+        let mut rows = vec![Row::delete(Table::Meta, plan_key(&self.apex))];
+        for (name, rtype) in plan.deletes {
+            zone.delete(&name, rtype);
+            rows.push(Row::delete(Table::Signed, signed_key(&self.apex, &name, rtype)));
+            self.renewals.remove(&RrsetId { zone: self.apex.clone(), name, rtype });
+        }
+        for (index, put) in (0u32..).zip(plan.puts) {
+            let Put { name, rrset, .. } = put;
+            let id = RrsetId { zone: self.apex.clone(), name: name.clone(), rtype: rrset.rtype };
+            let rrsig = signed.get(&index).cloned();
+            match rrsig.as_deref().and_then(validity_of) {
+                Some(validity) => self.renewals.insert(id, validity, plan.started),
+                None => self.renewals.remove(&id),
+            }
+            if rrsig.is_some() {
+                rows.push(Row::delete(Table::Version, version_key(&self.apex, index)));
+            }
+            let key = signed_key(&self.apex, &name, rrset.rtype);
+            let signed = SignedRrset { rrset, rrsig };
+            rows.push(Row::put(Table::Signed, key, codec::encode(&signed)));
+            zone.put(&name, signed);
+        }
+        self.published = Arc::new(zone);
+        Some(rows)
+    }
+
+    /// Reads back what was stored of this zone.
+    pub(super) fn load(
+        &mut self,
+        meta: &BTreeMap<Vec<u8>, Vec<u8>>,
+        signed: &TableRows,
+        version: &TableRows,
+        now: Timestamp,
+    ) -> Option<()> {
+        let mut zone = SignedZone::new(self.apex.clone());
+        for (key, value) in within(signed, &self.apex) {
+            let (name, rtype) = key.split_at_checked(key.len().checked_sub(2)?)?;
+            let signed: SignedRrset = codec::decode(value, MAX_GENESIS).ok()?;
+            if u16::from_be_bytes(rtype.try_into().ok()?) != signed.rrset.rtype.0 {
+                return None;
+            }
+            zone.put(&Name::from_wire(name).ok()?, signed);
+        }
+        if let Some(serial) = zone.serial() {
+            self.serial = serial;
+        }
+        self.renewals.add_zone(&zone, now);
+        self.published = Arc::new(zone);
+        if let Some(gathered) = meta.get(&gathered_key(&self.apex)) {
+            self.gathered = codec::decode(gathered, MAX_GENESIS).ok()?;
+        }
+        if let Some(plan) = meta.get(&plan_key(&self.apex)) {
+            self.load_version(codec::decode(plan, MAX_GENESIS).ok()?, version)?;
+        }
+        Some(())
+    }
+
+    fn load_version(&mut self, plan: Plan, rows: &TableRows) -> Option<()> {
+        let mut signed = BTreeMap::new();
+        for (key, value) in within(rows, &self.apex) {
+            signed.insert(u32::from_be_bytes(key.try_into().ok()?), value.clone());
+        }
+        let tasks = (0u32..).zip(&plan.puts).filter_map(|(index, put)| Some((put.task?, index)));
+        let waiting = tasks.filter(|(_, index)| !signed.contains_key(index)).collect();
+        self.serial = plan.serial;
+        self.version = Some(Version { plan, waiting, signed });
+        Some(())
+    }
+}
+
+/// What the zone's key signs for an RRset in a version started at `started`.
+fn unsigned(apex: &Name, key_tag: u16, policy: Policy, name: &Name, rrset: &Rrset, started: Timestamp) -> ToBeSigned {
+    let id = RrsetId { zone: apex.clone(), name: name.clone(), rtype: rrset.rtype };
+    to_be_signed(name, rrset, apex, key_tag, policy.validity(&id, started))
+}
+
+/// Rows of one zone: keys start with its name in wire form, which is never the start of another's.
+fn within<'a>(rows: &'a TableRows, apex: &'a Name) -> impl Iterator<Item = (&'a [u8], &'a Vec<u8>)> {
+    rows.iter().filter_map(|(key, value)| Some((key.strip_prefix(apex.as_wire())?, value)))
+}
+
+fn signed_key(apex: &Name, name: &Name, rtype: Rtype) -> Vec<u8> {
+    [apex.as_wire(), name.as_wire(), &rtype.0.to_be_bytes()].concat()
+}
+
+fn version_key(apex: &Name, index: u32) -> Vec<u8> {
+    [apex.as_wire(), &index.to_be_bytes()].concat()
+}
+
+fn plan_key(apex: &Name) -> Vec<u8> {
+    [b"version/", apex.as_wire()].concat()
+}
+
+fn gathered_key(apex: &Name) -> Vec<u8> {
+    [b"gathered/", apex.as_wire()].concat()
+}

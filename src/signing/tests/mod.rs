@@ -1,0 +1,3 @@
+mod scenarios;
+mod version;
+mod world;

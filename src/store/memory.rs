@@ -1,0 +1,157 @@
+//! The store in memory, with a crash model: what is not yet durable may be lost, the latest batches first.
+
+use std::collections::VecDeque;
+use std::ops::{Bound, Range};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use imbl::OrdMap;
+
+use super::schema;
+use super::{Batch, Counters, Durability, OwnRecord, Read, Store, StoreError, StoredBlock};
+use crate::committee::ReplicaId;
+use crate::crypto::digest::Digest;
+use crate::rows::{Table, TableRows};
+
+/// A store that lives as long as the process: for the simulator and for tests.
+pub struct MemoryStore {
+    network: Digest,
+    genesis: Arc<[u8]>,
+    /// As a power cut would leave it at worst.
+    durable: Contents,
+    /// After each batch since: a power cut leaves any one of these.
+    lazy: VecDeque<Contents>,
+}
+
+/// One state of the store. Copies share what they have in common.
+#[derive(Clone, Default)]
+struct Contents {
+    counters: Counters,
+    rows: OrdMap<Vec<u8>, Arc<[u8]>>,
+    blocks: OrdMap<Vec<u8>, Arc<[u8]>>,
+}
+
+impl MemoryStore {
+    pub fn create(network: Digest, genesis: &[u8]) -> Self {
+        Self { network, genesis: genesis.into(), durable: Contents::default(), lazy: VecDeque::new() }
+    }
+
+    /// The check that opening a database makes.
+    pub fn reopen(&self, network: Digest) -> Result<(), StoreError> {
+        if self.network != network {
+            return Err(StoreError::WrongNetwork {
+                path: PathBuf::from("memory"),
+                found: self.network,
+                expected: network,
+            });
+        }
+        Ok(())
+    }
+
+    /// Batches that a power cut may lose.
+    pub fn not_durable(&self) -> usize {
+        self.lazy.len()
+    }
+
+    /// A power cut after which `kept` of the batches that were not yet durable are there all the same.
+    pub fn power_cut(&mut self, kept: usize) {
+        self.lazy.truncate(kept);
+        self.make_durable();
+    }
+
+    fn make_durable(&mut self) {
+        if let Some(last) = self.lazy.pop_back() {
+            self.durable = last;
+            self.lazy.clear();
+        }
+    }
+
+    fn current(&self) -> &Contents {
+        self.lazy.back().unwrap_or(&self.durable)
+    }
+}
+
+impl Contents {
+    fn apply(&mut self, batch: Batch) -> Result<(), StoreError> {
+        self.counters = self.counters.after(&batch)?;
+        for row in batch.rows {
+            let key = schema::row_key(row.table, &row.key);
+            match row.value {
+                Some(value) => self.rows.insert(key, value.into()),
+                None => self.rows.remove(&key),
+            };
+        }
+        for (round, author, digest, bytes) in batch.blocks {
+            self.blocks.insert(schema::block_key(round, author, &digest), bytes.into());
+        }
+        if let Some(below) = batch.prune_blocks_below {
+            self.prune(&schema::round_key(below));
+        }
+        Ok(())
+    }
+
+    fn prune(&mut self, below: &[u8]) {
+        while let Some((key, _)) = self.blocks.get_min().filter(|(key, _)| key.as_slice() < below) {
+            let key = key.clone();
+            self.blocks.remove(&key);
+        }
+    }
+}
+
+impl Store for MemoryStore {
+    fn commit(&mut self, batch: Batch, durability: Durability) -> Result<(), StoreError> {
+        let durability = batch.durability(durability);
+        let mut next = self.current().clone();
+        next.apply(batch)?;
+        self.lazy.push_back(next);
+        if durability == Durability::Sync {
+            self.make_durable();
+        }
+        Ok(())
+    }
+}
+
+impl Read for MemoryStore {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.current().rows.get(&schema::row_key(table, key)).map(|value| value.to_vec()))
+    }
+
+    fn page(&self, table: Table, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<TableRows, StoreError> {
+        let prefix = schema::row_key(table, prefix);
+        let start = match after.map(|key| schema::row_key(table, key)) {
+            Some(key) if key >= prefix => Bound::Excluded(key),
+            _ => Bound::Included(prefix.clone()),
+        };
+        let rows = self.current().rows.range((start, Bound::Unbounded));
+        let within = rows.take_while(|(key, _)| key.starts_with(&prefix)).take(limit);
+        Ok(within.map(|(key, value)| (key[1..].to_vec(), value.to_vec())).collect())
+    }
+
+    fn block(&self, round: u64, author: ReplicaId, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.current().blocks.get(&schema::block_key(round, author, digest)).map(|bytes| bytes.to_vec()))
+    }
+
+    fn blocks_in(&self, rounds: Range<u64>) -> Result<Vec<StoredBlock>, StoreError> {
+        if rounds.is_empty() {
+            return Ok(Vec::new());
+        }
+        let keys = schema::round_key(rounds.start).to_vec()..schema::round_key(rounds.end).to_vec();
+        let blocks = self.current().blocks.range(keys).map(|(key, bytes)| {
+            let (round, author, digest) = schema::parse_block_key(key).expect("written by `block_key`");
+            StoredBlock { round, author, digest, bytes: bytes.to_vec() }
+        });
+        Ok(blocks.collect())
+    }
+
+    fn own_last(&self) -> Result<OwnRecord, StoreError> {
+        Ok(self.current().counters.own)
+    }
+
+    fn boot(&self) -> Result<u64, StoreError> {
+        Ok(self.current().counters.boot)
+    }
+
+    fn genesis(&self) -> Result<Vec<u8>, StoreError> {
+        Ok(self.genesis.to_vec())
+    }
+}

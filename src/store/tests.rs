@@ -1,0 +1,353 @@
+//! The same random batches against each store and against a plain model, with crashes in between; and damaged files.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::memory::MemoryStore;
+use super::rocks::RocksStore;
+use super::*;
+
+const NETWORK: Digest = Digest([1; 32]);
+
+/// What a store should hold, written as plainly as possible.
+#[derive(Clone, PartialEq, Debug, Default)]
+struct Model {
+    rows: BTreeMap<(u8, Vec<u8>), Vec<u8>>,
+    blocks: BTreeMap<(u64, u8, [u8; 32]), Vec<u8>>,
+    own: u64,
+    boot: u64,
+}
+
+impl Model {
+    fn apply(&mut self, batch: &Batch) {
+        for Row { table, key, value } in &batch.rows {
+            match value {
+                Some(value) => self.rows.insert((*table as u8, key.clone()), value.clone()),
+                None => self.rows.remove(&(*table as u8, key.clone())),
+            };
+        }
+        for (round, author, digest, bytes) in &batch.blocks {
+            self.blocks.insert((*round, author.0, digest.0), bytes.clone());
+        }
+        self.own = batch.own.map_or(self.own, |own| own.round);
+        self.boot = batch.boot.unwrap_or(self.boot);
+        let below = batch.prune_blocks_below.unwrap_or(0);
+        self.blocks.retain(|&(round, ..), _| round >= below);
+    }
+
+    /// Everything that can be read from `store`.
+    fn read(store: &impl Read) -> Result<Self, StoreError> {
+        let mut found = Self { own: store.own_last()?.round, boot: store.boot()?, ..Self::default() };
+        for table in TABLES {
+            let rows = store.scan(table, b"")?;
+            found.rows.extend(rows.into_iter().map(|(key, value)| ((table as u8, key), value)));
+        }
+        for block in store.blocks_from(0)? {
+            found.blocks.insert((block.round, block.author.0, block.digest.0), block.bytes);
+        }
+        Ok(found)
+    }
+}
+
+const TABLES: [Table; 3] = [Table::Meta, Table::Title, Table::Emitted];
+
+fn row() -> impl Strategy<Value = Row> {
+    let key = prop::collection::vec(prop_oneof![0u8..3, Just(255)], 0..3);
+    let value = prop::option::weighted(0.8, prop::collection::vec(any::<u8>(), 0..40));
+    (prop::sample::select(&TABLES[..]), key, value).prop_map(|(table, key, value)| Row { table, key, value })
+}
+
+fn batch() -> impl Strategy<Value = (Batch, Durability)> {
+    let block = (0u64..300, 0u8..4, any::<u8>(), prop::collection::vec(any::<u8>(), 0..60))
+        .prop_map(|(round, author, digest, bytes)| (round, ReplicaId(author), Digest([digest; 32]), bytes));
+    let rows = prop::collection::vec(row(), 0..6);
+    let blocks = prop::collection::vec(block, 0..4);
+    let prune = prop::option::weighted(0.1, 0u64..300);
+    (rows, blocks, prune, any::<bool>()).prop_map(|(rows, blocks, prune_blocks_below, lazy)| {
+        let batch = Batch { rows, blocks, prune_blocks_below, ..Batch::default() };
+        (batch, if lazy { Durability::Lazy } else { Durability::Sync })
+    })
+}
+
+/// Batches with own rounds and boot numbers that only rise, in some of the durable ones.
+fn history() -> impl Strategy<Value = Vec<(Batch, Durability)>> {
+    prop::collection::vec((batch(), any::<bool>()), 1..12).prop_map(|batches| {
+        let number = |(at, ((mut batch, durability), speaks)): (usize, ((Batch, Durability), bool))| {
+            if speaks && durability == Durability::Sync {
+                batch.own = Some(OwnRecord { round: at as u64 + 1 });
+                batch.boot = Some(at as u64 + 1);
+            }
+            (batch, durability)
+        };
+        batches.into_iter().enumerate().map(number).collect()
+    })
+}
+
+/// The model after each batch, the empty one first, and the index of the last durable one.
+fn models(history: &[(Batch, Durability)]) -> (Vec<Model>, usize) {
+    let mut models = vec![Model::default()];
+    let mut durable = 0;
+    for (batch, durability) in history {
+        let mut next = models.last().unwrap().clone();
+        next.apply(batch);
+        models.push(next);
+        if *durability == Durability::Sync {
+            durable = models.len() - 1;
+        }
+    }
+    (models, durable)
+}
+
+fn copy(from: &Path) -> TempDir {
+    let to = tempfile::tempdir().unwrap();
+    fs::create_dir(to.path().join("rocks")).unwrap();
+    for name in ["", "rocks"] {
+        for entry in fs::read_dir(from.join(name)).unwrap().map(Result::unwrap) {
+            if entry.file_type().unwrap().is_file() {
+                fs::copy(entry.path(), to.path().join(name).join(entry.file_name())).unwrap();
+            }
+        }
+    }
+    to
+}
+
+fn log_file(path: &Path) -> PathBuf {
+    let files = fs::read_dir(path.join("rocks")).unwrap().map(|entry| entry.unwrap().path());
+    files.filter(|path| path.extension().is_some_and(|extension| extension == "log")).max().unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_memory_store_keeps_what_is_durable_and_a_prefix_of_the_rest(
+        history in history(), kept in any::<prop::sample::Index>(),
+    ) {
+        let (models, durable) = models(&history);
+        let mut store = MemoryStore::create(NETWORK, b"genesis");
+        for ((batch, durability), model) in history.into_iter().zip(&models[1..]) {
+            store.commit(batch, durability).unwrap();
+            prop_assert_eq!(&Model::read(&store).unwrap(), model);
+        }
+        prop_assert_eq!(store.not_durable(), models.len() - 1 - durable);
+        let kept = kept.index(models.len() - durable);
+        store.power_cut(kept);
+        prop_assert_eq!(&Model::read(&store).unwrap(), &models[durable + kept]);
+    }
+
+    #[test]
+    fn rocksdb_keeps_every_batch_when_only_the_process_dies(history in history()) {
+        let (models, _) = models(&history);
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = RocksStore::create(directory.path(), NETWORK, b"genesis").unwrap();
+        for ((batch, durability), model) in history.into_iter().zip(&models[1..]) {
+            store.commit(batch, durability).unwrap();
+            prop_assert_eq!(&Model::read(&store).unwrap(), model);
+        }
+        let crashed = copy(directory.path());
+        let store = RocksStore::open(crashed.path(), NETWORK).unwrap();
+        prop_assert_eq!(&Model::read(&store.reader()).unwrap(), models.last().unwrap());
+    }
+
+    #[test]
+    fn after_a_power_cut_rocksdb_holds_all_that_was_durable_and_a_prefix_of_the_rest(
+        history in history(), cut in any::<prop::sample::Index>(),
+    ) {
+        let (models, durable) = models(&history);
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = RocksStore::create(directory.path(), NETWORK, b"genesis").unwrap();
+        let log = log_file(directory.path());
+        let mut durable_length = fs::metadata(&log).unwrap().len();
+        for (batch, durability) in history {
+            store.commit(batch, durability).unwrap();
+            if durability == Durability::Sync {
+                durable_length = fs::metadata(&log).unwrap().len();
+            }
+        }
+        let crashed = copy(directory.path());
+        let log = log_file(crashed.path());
+        let full_length = fs::metadata(&log).unwrap().len();
+        let length = durable_length + cut.index((full_length - durable_length) as usize + 1) as u64;
+        fs::File::options().write(true).open(&log).unwrap().set_len(length).unwrap();
+
+        let store = RocksStore::open(crashed.path(), NETWORK).unwrap();
+        let found = Model::read(&store).unwrap();
+        prop_assert!(models[durable..].contains(&found));
+    }
+
+    #[test]
+    fn pages_put_together_are_the_scan(history in history(), prefix in prop::collection::vec(0u8..3, 0..2)) {
+        let mut memory = MemoryStore::create(NETWORK, b"genesis");
+        let directory = tempfile::tempdir().unwrap();
+        let mut rocks = RocksStore::create(directory.path(), NETWORK, b"genesis").unwrap();
+        for (batch, durability) in history {
+            memory.commit(batch.clone(), durability).unwrap();
+            rocks.commit(batch, durability).unwrap();
+        }
+        let whole = memory.scan(Table::Title, &prefix).unwrap();
+        prop_assert!(whole.iter().all(|(key, _)| key.starts_with(&prefix)));
+        for store in [&memory as &dyn Read, &rocks] {
+            let mut pages: TableRows = Vec::new();
+            loop {
+                let after = pages.last().map(|(key, _)| key.clone());
+                let page = store.page(Table::Title, &prefix, after.as_deref(), 2).unwrap();
+                if page.is_empty() {
+                    break;
+                }
+                pages.extend(page);
+            }
+            prop_assert_eq!(&pages, &whole);
+            prop_assert_eq!(store.page(Table::Title, b"\x00", Some(b"\x02"), 9).unwrap(), vec![]);
+        }
+    }
+}
+
+/// A closed database with some of its contents in a sorted file and some in the log.
+fn sample() -> (TempDir, Model) {
+    let directory = tempfile::tempdir().unwrap();
+    let mut model = Model::default();
+    for start in 1..3u64 {
+        let mut store = match start {
+            1 => RocksStore::create(directory.path(), NETWORK, b"genesis").unwrap(),
+            _ => RocksStore::open(directory.path(), NETWORK).unwrap(),
+        };
+        for round in start * 100..start * 100 + 20 {
+            let batch = Batch {
+                rows: vec![Row::put(Table::Title, round.to_be_bytes(), vec![round as u8; 50])],
+                blocks: vec![(round, ReplicaId(2), Digest([round as u8; 32]), vec![7; 200])],
+                own: Some(OwnRecord { round }),
+                boot: Some(round),
+                prune_blocks_below: None,
+            };
+            model.apply(&batch);
+            store.commit(batch, Durability::Lazy).unwrap();
+        }
+    }
+    (directory, model)
+}
+
+#[test]
+fn a_flipped_byte_is_refused_or_harmless_but_never_served() {
+    let (sound, model) = sample();
+    let mut refused = 0;
+    let files = ["durable".into(), "rocks/CURRENT".into()].into_iter().chain(
+        fs::read_dir(sound.path().join("rocks"))
+            .unwrap()
+            .map(|entry| PathBuf::from("rocks").join(entry.unwrap().file_name()))
+            .filter(|name: &PathBuf| {
+                let name = name.to_string_lossy();
+                name.ends_with(".sst") || name.ends_with(".log") || name.contains("MANIFEST")
+            }),
+    );
+    let files: Vec<PathBuf> = files.collect();
+    assert!(files.iter().any(|file| file.extension().is_some_and(|extension| extension == "sst")));
+    for file in files {
+        let length = fs::metadata(sound.path().join(&file)).unwrap().len() as usize;
+        for offset in (0..length).step_by((length / 24).max(1)) {
+            let damaged = copy(sound.path());
+            let mut bytes = fs::read(damaged.path().join(&file)).unwrap();
+            bytes[offset] ^= 0x40;
+            fs::write(damaged.path().join(&file), bytes).unwrap();
+            match RocksStore::open(damaged.path(), NETWORK).and_then(|store| Model::read(&store)) {
+                Ok(found) => assert_eq!(found, model, "{} byte {offset}", file.display()),
+                Err(StoreError::Corrupt { .. } | StoreError::Missing { .. }) => refused += 1,
+                Err(error) => panic!("{} byte {offset}: {error}", file.display()),
+            }
+        }
+    }
+    assert!(refused > 40, "only {refused} flips were noticed");
+}
+
+#[test]
+fn a_lost_tail_of_durable_writes_is_refused() {
+    let (directory, _) = sample();
+    let log = log_file(directory.path());
+    let length = fs::metadata(&log).unwrap().len();
+    fs::File::options().write(true).open(&log).unwrap().set_len(length - 1).unwrap();
+    let error = RocksStore::open(directory.path(), NETWORK).err().unwrap();
+    assert!(error.to_string().contains("were durable and are gone"), "{error}");
+}
+
+#[test]
+fn a_value_changed_behind_rocksdbs_checksums_is_not_served() {
+    let (directory, _) = sample();
+    let key = schema::row_key(Table::Title, b"forged");
+    {
+        let families = [schema::META, schema::ROWS, schema::BLOCKS];
+        let path = directory.path().join("rocks");
+        let database = rocksdb::DB::open_cf(&rocksdb::Options::default(), path, families).unwrap();
+        database.put_cf(database.cf_handle(schema::ROWS).unwrap(), key, b"no checksum").unwrap();
+    }
+    let store = RocksStore::open(directory.path(), NETWORK).unwrap();
+    assert!(matches!(store.get(Table::Title, b"forged"), Err(StoreError::Corrupt { .. })));
+    assert!(matches!(store.scan(Table::Title, b""), Err(StoreError::Corrupt { .. })));
+}
+
+#[test]
+fn a_lost_database_is_not_a_first_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let error = RocksStore::open(directory.path(), NETWORK).err().unwrap();
+    assert_eq!(error, StoreError::Missing { path: directory.path().into() });
+    assert!(!directory.path().join("rocks").exists());
+}
+
+#[test]
+fn a_second_ceremony_destroys_nothing() {
+    let (directory, model) = sample();
+    let error = RocksStore::create(directory.path(), NETWORK, b"other").err().unwrap();
+    assert_eq!(error, StoreError::Exists { path: directory.path().into() });
+    let store = RocksStore::open(directory.path(), NETWORK).unwrap();
+    assert_eq!(Model::read(&store).unwrap(), model);
+    assert_eq!(store.genesis().unwrap(), b"genesis");
+}
+
+#[test]
+fn a_second_process_on_the_same_data_is_refused() {
+    let (directory, _) = sample();
+    let _first = RocksStore::open(directory.path(), NETWORK).unwrap();
+    let error = RocksStore::open(directory.path(), NETWORK).err().unwrap();
+    assert_eq!(error, StoreError::Locked { path: directory.path().into() });
+    assert!(error.to_string().contains("another process runs on this data directory"));
+}
+
+#[test]
+fn a_database_of_another_network_is_refused() {
+    let (directory, _) = sample();
+    let other = Digest([2; 32]);
+    let error = RocksStore::open(directory.path(), other).err().unwrap();
+    assert_eq!(error, StoreError::WrongNetwork { path: directory.path().into(), found: NETWORK, expected: other });
+    assert!(MemoryStore::create(NETWORK, b"").reopen(other).is_err());
+}
+
+#[test]
+fn own_rounds_and_boot_numbers_only_rise() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut rocks = RocksStore::create(directory.path(), NETWORK, b"").unwrap();
+    let mut memory = MemoryStore::create(NETWORK, b"");
+    for store in [&mut rocks as &mut dyn Store, &mut memory] {
+        assert_eq!((store.next_boot(), store.next_boot()), (Ok(1), Ok(2)));
+        let own = |round| Batch { own: Some(OwnRecord { round }), ..Batch::default() };
+        store.commit(own(5), Durability::Lazy).unwrap();
+        let refused = Err(StoreError::OwnRound { last: 5, given: 5 });
+        assert_eq!(store.commit(own(5), Durability::Sync), refused);
+        let boot = Batch { boot: Some(2), ..Batch::default() };
+        assert_eq!(store.commit(boot, Durability::Sync), Err(StoreError::Boot { last: 2, given: 2 }));
+        assert_eq!(store.own_last(), Ok(OwnRecord { round: 5 }));
+    }
+    assert_eq!(memory.not_durable(), 0);
+}
+
+#[test]
+fn a_reader_sees_what_the_writer_commits() {
+    let (directory, _) = sample();
+    let mut store = RocksStore::open(directory.path(), NETWORK).unwrap();
+    let reader = store.reader();
+    let batch = Batch { rows: vec![Row::put(Table::Outcome, b"k", b"v".to_vec())], ..Batch::default() };
+    store.commit(batch, Durability::Lazy).unwrap();
+    let read = std::thread::spawn(move || reader.get(Table::Outcome, b"k")).join().unwrap();
+    assert_eq!(read, Ok(Some(b"v".to_vec())));
+}
