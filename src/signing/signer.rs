@@ -63,6 +63,7 @@ impl Signer {
     /// and until it is ordered we are asked for nonces that are dead.
     pub fn refill(&mut self, scheduler: &Scheduler, target: usize, rng: &mut impl CryptoRngCore) -> Option<NonceBatch> {
         let target = target.min(MAX_UNUSED_NONCES);
+        self.outlive(scheduler.boot_of(self.me));
         let (mut unused, mut next_index) = (0, 0);
         if scheduler.boot_of(self.me) == Some(self.boot) {
             (unused, next_index) = (scheduler.unused_nonces(self.me), scheduler.next_index_of(self.me));
@@ -93,6 +94,16 @@ impl Signer {
             self.nonces.pop_first();
         }
         batch
+    }
+
+    /// Takes a boot number above the last one that the order knows of this replica. After a lost disk the own count starts
+    /// again below it, and batches with a lower one are ignored for good.
+    fn outlive(&mut self, known: Option<u64>) {
+        if let Some(known) = known.filter(|&known| known > self.boot) {
+            self.boot = known + 1;
+            self.nonces.clear();
+            self.next_index = 0;
+        }
     }
 
     /// Our answer; none if we are not asked, or the nonce is spent or died with an earlier process.

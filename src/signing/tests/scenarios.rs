@@ -8,12 +8,12 @@ use rand_core::SeedableRng;
 
 use super::world::{Conduct, World, zone};
 use crate::codec;
-use crate::committee::{ReplicaId, ReplicaSet};
-use crate::crypto::frost::FrostShare;
+use crate::committee::{Committee, ReplicaId, ReplicaSet};
+use crate::crypto::frost::{self, FrostShare};
 use crate::limits::{MAX_LIVE_ATTEMPTS, MAX_NONCE_BATCH, MAX_UNUSED_NONCES};
 use crate::rows::Table;
 use crate::signing::task::State;
-use crate::signing::{Event, FaultKind, KeyId, NonceBatch, Share, ShareEntry, TaskId};
+use crate::signing::{Event, FaultKind, KeyId, NonceBatch, Scheduler, Share, ShareEntry, Signer, TaskId};
 
 /// Some load, then time to finish.
 fn run(replicas: usize, seed: u64, conduct: &[(u8, Conduct)]) -> World {
@@ -345,4 +345,24 @@ fn what_rides_in_blocks_has_frozen_bytes() {
     assert_eq!(hex(codec::encode(&frost)), format!("050100{}", "cc".repeat(32)));
     let rsa = ShareEntry { task: TaskId(5), attempt: 0, share: Share::Rsa(vec![1, 2]) };
     assert_eq!(hex(codec::encode(&rsa)), "0500010201 02".replace(' ', ""));
+}
+
+/// A replica that lost its disk counted its starts from one again, while the order knew a higher number: its commitments
+/// were ignored until it had been started more often than before.
+#[test]
+fn a_replica_that_forgot_how_often_it_started_outlives_its_past() {
+    let mut rng = ChaCha20Rng::seed_from_u64(31);
+    let committee = Committee::new(4).unwrap();
+    let (public, mut secrets) = frost::deal(committee, &mut rng);
+    let me = ReplicaId(0);
+    let mut scheduler = Scheduler::new(committee, [(zone(), public)].into(), None);
+    let mut signer = Signer::new(me, 1, [(zone(), secrets.remove(0))].into(), None);
+    let mut earlier = signer.make_batch(3, &mut rng);
+    earlier.boot = 5;
+    assert_eq!(scheduler.on_nonces(me, 1, earlier), vec![]);
+
+    let batch = signer.refill(&scheduler, 8, &mut rng).unwrap();
+    assert_eq!((batch.boot, batch.index), (6, 0));
+    let _ = scheduler.on_nonces(me, 2, batch);
+    assert_eq!((scheduler.boot_of(me), scheduler.unused_nonces(me)), (Some(6), 8));
 }
