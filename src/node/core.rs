@@ -1,6 +1,6 @@
 //! The core thread: inputs to effects, effects to disk, links and readers, in their order.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Instant;
@@ -42,6 +42,8 @@ pub struct Core {
     pub published: Arc<Published>,
     /// Writes that may wait for the next sync or the end of the batch.
     pub pending: Batch,
+    /// Faults of each replica so far.
+    pub faults: BTreeMap<ReplicaId, u64>,
 }
 
 impl Core {
@@ -130,10 +132,19 @@ impl Core {
                     self.flush()?;
                     self.expose(zones);
                 }
-                Effect::Fault { culprit, what } => tracing::warn!(%culprit, what, "fault"),
+                Effect::Fault { culprit, what } => self.report(culprit, &what),
             }
         }
         Ok(())
+    }
+
+    /// Logs the first fault of a replica, the second, the fourth, and so on: nobody can fill the log of another.
+    fn report(&mut self, culprit: ReplicaId, what: &str) {
+        let count = self.faults.entry(culprit).or_default();
+        *count += 1;
+        if count.is_power_of_two() {
+            tracing::warn!(%culprit, what, count = *count, "fault");
+        }
     }
 
     fn send(&self, to: ReplicaId, message: &PeerMessage) {

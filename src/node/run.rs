@@ -81,7 +81,8 @@ async fn serve(
     let published = Arc::new(Published { view: Arc::clone(&view), exposed });
     let (inputs, core_inputs) = mpsc::sync_channel(CORE_INPUTS);
     let (ended, core_ended) = tokio::sync::oneshot::channel();
-    let mut core = Core { replica, store, mesh: mesh.clone(), published, pending: Batch::default() };
+    let mut core =
+        Core { replica, store, mesh: mesh.clone(), published, pending: Batch::default(), faults: BTreeMap::new() };
     let core = thread::Builder::new().name("core".into()).spawn(move || {
         let result = core.perform(effects).and_then(|()| core.run(&core_inputs));
         // Whoever waits for it may be gone.
