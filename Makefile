@@ -22,7 +22,7 @@ help:
 
 # Asks for what is missing, once; does nothing when all is there.
 setup:
-	@missing=$$(for package in $(PACKAGES); do dpkg -s $$package >/dev/null 2>&1 || echo $$package; done); \
+	@missing=$$(for package in $(PACKAGES); do dpkg-query -W -f='$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || echo $$package; done); \
 	if [ -n "$$missing" ]; then \
 	  echo "installing: $$missing"; \
 	  if [ $$(id -u) = 0 ]; then as_root=; else as_root=sudo; fi; \
