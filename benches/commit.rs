@@ -19,9 +19,10 @@ fn cluster(n: usize) -> (Arc<OrderPublic>, Vec<Order>) {
     let mut rng = ChaCha20Rng::seed_from_u64(1);
     let committee = Committee::new(n).expect("4 to 64 replicas");
     let identities: Vec<_> = committee.ids().map(|_| Arc::new(SecretKey::generate(&mut rng))).collect();
-    let (coin, secrets) = coin::deal(committee, &mut rng);
+    let (coin, secrets) = coin::deal(&committee, &mut rng);
     let keys = identities.iter().map(|identity| identity.public()).collect();
-    let public = OrderPublic::new(committee, hash("bench network", &[]), 0, keys, coin).expect("keys of one dealing");
+    let public =
+        OrderPublic::new(committee.clone(), hash("bench network", &[]), 0, keys, coin).expect("keys of one dealing");
     let public = Arc::new(public);
     let start = |((id, identity), secret): ((ReplicaId, Arc<SecretKey>), CoinSecret)| {
         let (mut order, _) = Order::new(Arc::clone(&public), id, identity, secret, Recovered::empty());
@@ -53,7 +54,7 @@ fn round(public: &OrderPublic, orders: &mut [Order], now: u64, payload: &[u8]) -
 
 fn coins(criterion: &mut Criterion) {
     let committee = Committee::new(4).expect("four replicas");
-    let (public, secrets) = coin::deal(committee, &mut ChaCha20Rng::seed_from_u64(1));
+    let (public, secrets) = coin::deal(&committee, &mut ChaCha20Rng::seed_from_u64(1));
     let name = CoinName::new(&hash("bench network", &[]), 0, 7);
     let shares: Vec<_> = secrets.iter().map(|secret| (secret.index(), secret.share(&name))).collect();
     criterion.bench_function("coin/share", |bench| bench.iter(|| secrets[0].share(black_box(&name))));

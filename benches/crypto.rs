@@ -52,7 +52,7 @@ fn rsa_key() -> (RsaPublic, Vec<RsaSecret>) {
         generate_safe_prime(1024, &mut rng, &mut |_| ()).expect("1024 bits are allowed")
     };
     let committee = Committee::new(4).expect("four replicas are a committee");
-    deal(committee, prime(1), prime(2), &mut ChaCha20Rng::from_seed([0; 32])).expect("safe primes")
+    deal(&committee, prime(1), prime(2), &mut ChaCha20Rng::from_seed([0; 32])).expect("safe primes")
 }
 
 criterion_group!(benches, shoup, safe_prime);

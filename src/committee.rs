@@ -91,7 +91,7 @@ impl fmt::Debug for ReplicaSet {
 }
 
 /// The replicas and the sets of them that may fail together: any `f` of `n`, with n ≥ 3f + 1.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Committee {
     replicas: u8,
     faults: u8,
@@ -114,44 +114,44 @@ impl Committee {
         Ok(Self { replicas: n as u8, faults: ((n - 1) / 3) as u8 })
     }
 
-    pub fn len(self) -> usize {
+    pub fn len(&self) -> usize {
         usize::from(self.replicas)
     }
 
-    pub fn is_empty(self) -> bool {
+    pub fn is_empty(&self) -> bool {
         false
     }
 
     /// Replicas that may fail together.
-    pub fn faults(self) -> usize {
+    pub fn faults(&self) -> usize {
         usize::from(self.faults)
     }
 
-    pub fn ids(self) -> impl Iterator<Item = ReplicaId> + Clone {
+    pub fn ids(&self) -> impl Iterator<Item = ReplicaId> + Clone + use<> {
         (0..self.replicas).map(ReplicaId)
     }
 
-    pub fn contains(self, id: ReplicaId) -> bool {
+    pub fn contains(&self, id: ReplicaId) -> bool {
         id.0 < self.replicas
     }
 
     /// The complement may fail: waiting for such a set never blocks, and any two of them share a correct replica.
-    pub fn is_quorum(self, set: ReplicaSet) -> bool {
+    pub fn is_quorum(&self, set: ReplicaSet) -> bool {
         set.len() >= self.quorum_threshold()
     }
 
     /// At least one member is correct.
-    pub fn is_kernel(self, set: ReplicaSet) -> bool {
+    pub fn is_kernel(&self, set: ReplicaSet) -> bool {
         set.len() >= self.kernel_threshold()
     }
 
     /// Shares that reconstruct a secret held by quorums. For dealing keys only; protocols ask [`Self::is_quorum`].
-    pub fn quorum_threshold(self) -> usize {
+    pub fn quorum_threshold(&self) -> usize {
         self.len() - self.faults()
     }
 
     /// Shares that reconstruct a secret held by kernels. For dealing keys only; protocols ask [`Self::is_kernel`].
-    pub fn kernel_threshold(self) -> usize {
+    pub fn kernel_threshold(&self) -> usize {
         self.faults() + 1
     }
 }

@@ -37,7 +37,7 @@ pub struct ReplicaWord {
 }
 
 impl ReplicaWord {
-    fn new(height: u64, zones_as_agreed: bool, mut status: ReplicaStatus, committee: Committee) -> Self {
+    fn new(height: u64, zones_as_agreed: bool, mut status: ReplicaStatus, committee: &Committee) -> Self {
         status.version = status.version.chars().filter(char::is_ascii_graphic).take(limits::MAX_VERSION_TEXT).collect();
         let peers: BTreeSet<u8> = status.peers_connected.drain(..).collect();
         status.peers_connected = peers.into_iter().filter(|&id| committee.contains(ReplicaId(id))).collect();
@@ -63,7 +63,7 @@ impl Client {
     /// The state of the cluster. Once it is agreed, waits a moment for the replicas that have not answered.
     pub async fn status(&self) -> Result<Status, NotConfirmed> {
         let deadline = Instant::now() + self.timeout;
-        let mut votes = Votes::new(self.cluster.committee, self.seen.height());
+        let mut votes = Votes::new(self.cluster.committee.clone(), self.seen.height());
         let mut words = BTreeMap::new();
         let mut questions: Questions<StatusReport> = self.ask_all("/v1/status".to_owned());
         let mut until = deadline;
@@ -83,7 +83,7 @@ impl Client {
         self.seen.raise(cluster.height);
         let mut word = |id| {
             let (height, said, status) = words.remove(&id)?;
-            Some(ReplicaWord::new(height, said == cluster.body, status, self.cluster.committee))
+            Some(ReplicaWord::new(height, said == cluster.body, status, &self.cluster.committee))
         };
         let replicas = self.cluster.committee.ids().map(|id| (id, word(id))).collect();
         Ok(Status { cluster, replicas })
@@ -96,7 +96,7 @@ impl Client {
         V: PartialEq + Clone,
     {
         let deadline = Instant::now() + self.timeout;
-        let mut votes = Votes::new(self.cluster.committee, self.seen.height());
+        let mut votes = Votes::new(self.cluster.committee.clone(), self.seen.height());
         let mut questions: Questions<T> = self.ask_all(path);
         let mut until = deadline;
         while let Ok(Some((id, answer))) = timeout_at(until, questions.answers.recv()).await {
@@ -182,7 +182,7 @@ mod tests {
             peers_connected: vec![3, 200, 1, 3],
             version: format!("0.1.0\x1b[2J\u{202e}{}", "x".repeat(1000)),
         };
-        let word = ReplicaWord::new(0, true, status, Committee::new(4).unwrap());
+        let word = ReplicaWord::new(0, true, status, &Committee::new(4).unwrap());
         assert_eq!(word.status.peers_connected, [1, 3]);
         assert_eq!(word.status.version, "0.1.0[2Jxxxxxxxxxxxxxxxx");
     }

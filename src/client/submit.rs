@@ -62,13 +62,13 @@ impl Client {
         for id in self.cluster.committee.ids() {
             tasks.spawn(carrier(id).poll(deadline));
         }
-        let mut order = ranked(self.cluster.committee, &digest);
+        let mut order = ranked(&self.cluster.committee, &digest);
         let rest = order.split_off(self.cluster.committee.kernel_threshold());
         for id in order {
             tasks.spawn(carrier(id).deliver(bytes.clone()));
         }
         let mut rest = Some(rest);
-        let mut tally = Tally::new(self.cluster.committee);
+        let mut tally = Tally::new(self.cluster.committee.clone());
         loop {
             tokio::select! {
                 Some((id, event)) = events.recv() => {
@@ -102,7 +102,7 @@ impl Client {
 }
 
 /// All replicas, by their turn to propose the operation: the first that hold it propose it at once.
-fn ranked(committee: Committee, digest: &Digest) -> Vec<ReplicaId> {
+fn ranked(committee: &Committee, digest: &Digest) -> Vec<ReplicaId> {
     let mut ids: Vec<ReplicaId> = committee.ids().collect();
     ids.sort_by_key(|&id| rank(committee, digest, id));
     ids
@@ -312,11 +312,11 @@ mod tests {
         for replicas in [4, 7, 10] {
             let committee = Committee::new(replicas).unwrap();
             let firsts: std::collections::BTreeSet<_> =
-                (0..64).map(|byte| ranked(committee, &Digest([byte; 32]))[0]).collect();
+                (0..64).map(|byte| ranked(&committee, &Digest([byte; 32]))[0]).collect();
             assert_eq!(firsts.len(), replicas);
             let digest = Digest([77; 32]);
-            let order = ranked(committee, &digest);
-            assert!(order.iter().enumerate().all(|(turn, &id)| rank(committee, &digest, id) == turn as u64));
+            let order = ranked(&committee, &digest);
+            assert!(order.iter().enumerate().all(|(turn, &id)| rank(&committee, &digest, id) == turn as u64));
         }
     }
 }

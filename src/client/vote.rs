@@ -86,7 +86,7 @@ impl<T: PartialEq> Votes<T> {
         let dated = believed.map(|(body, voters)| {
             let heights = voters.iter().map(|(&id, &(height, _))| (height, id)).collect();
             let times = voters.iter().map(|(&id, &(_, time))| (time, id)).collect();
-            (reached(self.committee, heights), reached(self.committee, times), body)
+            (reached(&self.committee, heights), reached(&self.committee, times), body)
         });
         let (height, agreed_time, body) = dated.max_by_key(|&(height, time, _)| (height, time))?;
         Some(Agreed { height, agreed_time, body: body.clone() })
@@ -119,7 +119,7 @@ impl<T: PartialEq> Votes<T> {
 
 /// The greatest value that a kernel of the claimants reach. One liar more or less never lifts it above what some
 /// correct replica claims.
-fn reached<V: Ord + Copy>(committee: Committee, mut claims: Vec<(V, ReplicaId)>) -> V {
+fn reached<V: Ord + Copy>(committee: &Committee, mut claims: Vec<(V, ReplicaId)>) -> V {
     claims.sort_unstable();
     let mut set = ReplicaSet::EMPTY;
     let value = claims.iter().rev().find(|&&(_, id)| {

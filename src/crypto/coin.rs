@@ -66,7 +66,7 @@ pub struct CoinValue(pub [u8; 32]);
 impl CoinValue {
     /// The replicas in an order drawn from the coin for the use named by `domain`; all orders are equally likely, and
     /// those of different domains are independent.
-    pub fn permutation(&self, domain: &str, committee: Committee) -> Vec<ReplicaId> {
+    pub fn permutation(&self, domain: &str, committee: &Committee) -> Vec<ReplicaId> {
         let mut drawn: Vec<_> = committee.ids().map(|id| (hash(domain, &[&self.0, &[id.0]]), id)).collect();
         drawn.sort_unstable();
         drawn.into_iter().map(|(_, id)| id).collect()
@@ -188,7 +188,7 @@ impl fmt::Debug for CoinPublic {
 }
 
 /// Deals a fresh key: the public part, and each replica's secret in order. The dealer forgets everything else.
-pub fn deal(committee: Committee, rng: &mut impl CryptoRngCore) -> (CoinPublic, Vec<CoinSecret>) {
+pub fn deal(committee: &Committee, rng: &mut impl CryptoRngCore) -> (CoinPublic, Vec<CoinSecret>) {
     let polynomial: Zeroizing<Vec<Scalar>> =
         Zeroizing::new((0..committee.quorum_threshold()).map(|_| Scalar::random(rng)).collect());
     let secrets: Vec<CoinSecret> = committee
@@ -199,12 +199,12 @@ pub fn deal(committee: Committee, rng: &mut impl CryptoRngCore) -> (CoinPublic, 
         })
         .collect();
     let point = |secret: &CoinSecret| (RistrettoPoint::mul_base(&secret.exponent), secret.key);
-    (CoinPublic { committee, keys: secrets.iter().map(point).collect() }, secrets)
+    (CoinPublic { committee: committee.clone(), keys: secrets.iter().map(point).collect() }, secrets)
 }
 
 impl CoinPublic {
-    pub fn committee(&self) -> Committee {
-        self.committee
+    pub fn committee(&self) -> &Committee {
+        &self.committee
     }
 
     /// Whether `secret` is the share that this key has dealt to its index.
@@ -304,7 +304,7 @@ mod tests {
     use super::*;
 
     fn dealt(n: usize) -> (CoinPublic, Vec<CoinSecret>) {
-        deal(Committee::new(n).unwrap(), &mut ChaCha20Rng::seed_from_u64(n as u64))
+        deal(&Committee::new(n).unwrap(), &mut ChaCha20Rng::seed_from_u64(n as u64))
     }
 
     fn name(round: u64) -> CoinName {
@@ -339,7 +339,7 @@ mod tests {
         assert!(!public.verify(ReplicaId(1), &name(10), &share));
         assert!(!public.verify(ReplicaId(1), &CoinName::new(&hash("test network", &[]), 1, 9), &share));
         assert!(!public.verify(ReplicaId(1), &CoinName::new(&Digest::ZERO, 0, 9), &share));
-        let (other, _) = deal(Committee::new(4).unwrap(), &mut ChaCha20Rng::seed_from_u64(99));
+        let (other, _) = deal(&Committee::new(4).unwrap(), &mut ChaCha20Rng::seed_from_u64(99));
         assert!(!other.verify(ReplicaId(1), &name(9), &share));
     }
 
@@ -390,7 +390,7 @@ mod tests {
         let mut first = [0; 4];
         for i in 0u32..4000 {
             let coin = CoinValue(hash("test coin", &[&i.to_be_bytes()]).0);
-            first[coin.permutation("test", committee)[0].index()] += 1;
+            first[coin.permutation("test", &committee)[0].index()] += 1;
         }
         assert!(first.iter().all(|count| (900..1100).contains(count)), "{first:?}");
     }

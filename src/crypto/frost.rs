@@ -43,7 +43,7 @@ use super::ed25519::{PublicKey, Signature};
 use crate::committee::{Committee, ReplicaId};
 
 /// Shares a fresh key: any kernel signs. The key itself exists only inside this call.
-pub fn deal(committee: Committee, rng: &mut impl CryptoRngCore) -> (FrostPublic, Vec<FrostSecret>) {
+pub fn deal(committee: &Committee, rng: &mut impl CryptoRngCore) -> (FrostPublic, Vec<FrostSecret>) {
     let replicas = u16::try_from(committee.len()).expect("a committee has at most 64 replicas");
     let threshold = u16::try_from(committee.kernel_threshold()).expect("fewer than the replicas");
     let (shares, package) = keys::generate_with_dealer(replicas, threshold, keys::IdentifierList::Default, rng)
@@ -338,7 +338,7 @@ mod tests {
 
     fn dealt(replicas: usize) -> Dealt {
         let mut rng = ChaCha20Rng::from_seed([replicas as u8; 32]);
-        let (public, secrets) = deal(Committee::new(replicas).unwrap(), &mut rng);
+        let (public, secrets) = deal(&Committee::new(replicas).unwrap(), &mut rng);
         (public, secrets, rng)
     }
 
@@ -447,7 +447,7 @@ mod tests {
         assert_eq!(FrostSecret::from_bytes(ReplicaId(2), &bytes, &public).unwrap().to_bytes(), bytes);
         assert_eq!(FrostSecret::from_bytes(ReplicaId(1), &bytes, &public).unwrap_err(), FrostError::WrongSecret);
         assert_eq!(FrostSecret::from_bytes(ReplicaId(2), &[0xff; 32], &public).unwrap_err(), FrostError::BadScalar);
-        let (other, _) = deal(Committee::new(4).unwrap(), &mut ChaCha20Rng::from_seed([77; 32]));
+        let (other, _) = deal(&Committee::new(4).unwrap(), &mut ChaCha20Rng::from_seed([77; 32]));
         assert_eq!(FrostSecret::from_bytes(ReplicaId(2), &bytes, &other).unwrap_err(), FrostError::WrongSecret);
         assert!(codec::decode::<FrostPublic>(&codec::encode(&(1u16, [0u8; 32], vec![[0u8; 32]; 4])), 1000).is_err());
     }

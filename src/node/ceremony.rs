@@ -82,10 +82,10 @@ impl Deal {
         self.refuse_traces()?;
         let Self { directory, committee, zones, port_base, primes } = self;
         let mut rng = OsRng;
-        let (rsa, rsa_shares) = deal_rsa(committee, primes, progress)?;
+        let (rsa, rsa_shares) = deal_rsa(&committee, primes, progress)?;
         progress("dealing coin, zone and replica keys");
         let created = clock::now();
-        let (coin, coin_shares) = coin::deal(committee, &mut rng);
+        let (coin, coin_shares) = coin::deal(&committee, &mut rng);
         let identities: Vec<SecretKey> = committee.ids().map(|_| SecretKey::generate(&mut rng)).collect();
         let links: Vec<SecretKey> = committee.ids().map(|_| SecretKey::generate(&mut rng)).collect();
         let registry = SecretKey::generate(&mut rng);
@@ -93,7 +93,7 @@ impl Deal {
             committee.ids().map(|_| BTreeMap::new()).collect();
         let mut genesis_zones = Vec::new();
         for file in zones {
-            let (key, shares) = frost::deal(committee, &mut rng);
+            let (key, shares) = frost::deal(&committee, &mut rng);
             for (held, share) in zone_shares.iter_mut().zip(shares) {
                 held.insert(file.apex.clone(), Zeroizing::new(share.to_bytes().to_vec()));
             }
@@ -103,7 +103,7 @@ impl Deal {
         let authority = self_signed(&rsa, &rsa_shares, &apexes, created.seconds(), &mut rng)?;
         let genesis = Genesis {
             created,
-            committee,
+            committee: committee.clone(),
             identities: identities.iter().map(SecretKey::public).collect(),
             links: links.iter().map(SecretKey::public).collect(),
             coin,
@@ -128,7 +128,7 @@ impl Deal {
                 rsa_share: rsa.to_bytes(),
                 zone_shares: zones,
             };
-            write_replica(&directory, committee, port_base, &bundle, network, &genesis_bytes)?;
+            write_replica(&directory, &committee, port_base, &bundle, network, &genesis_bytes)?;
         }
         write_cluster(&directory, &genesis, network, port_base)
     }
@@ -150,7 +150,7 @@ impl Deal {
 }
 
 fn deal_rsa(
-    committee: Committee,
+    committee: &Committee,
     primes: Primes,
     progress: &(dyn Fn(&str) + Sync),
 ) -> anyhow::Result<(RsaPublic, Vec<RsaSecret>)> {
@@ -227,7 +227,7 @@ fn write_trust(directory: &Path, genesis: &Genesis) -> anyhow::Result<()> {
 
 fn write_replica(
     directory: &Path,
-    committee: Committee,
+    committee: &Committee,
     port_base: u16,
     bundle: &SecretBundle,
     network: Digest,
@@ -262,7 +262,7 @@ fn write_cluster(directory: &Path, genesis: &Genesis, network: Digest, port_base
     let zone = |zone: &GenesisZone| Zone { name: zone.apex.clone(), dnskey: zone.key.public_key().0 };
     let cluster = Cluster {
         network,
-        committee: genesis.committee,
+        committee: genesis.committee.clone(),
         replicas,
         zones: genesis.zones.iter().map(zone).collect(),
         ca: "trust/ca.pem".into(),

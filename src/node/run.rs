@@ -168,7 +168,7 @@ fn recover(
     // A replica that lost its disk counts on from what the others know of it.
     let boot = store.next_boot()?.max(machine.scheduler().boot_of(config.id).map_or(1, |boot| boot + 1));
     let public = Arc::new(OrderPublic::new(
-        genesis.committee,
+        genesis.committee.clone(),
         genesis.network(),
         0,
         genesis.identities.clone(),

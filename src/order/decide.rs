@@ -120,7 +120,7 @@ impl Rule<'_> {
     }
 
     fn direct(&self) -> Result<Decision, TrustBroken> {
-        let committee = self.public.committee;
+        let committee = &self.public.committee;
         if committee.is_quorum(self.authors(self.vote_round(), |voter| self.support(voter).is_none())) {
             return Ok(Decision::Skip);
         }

@@ -187,12 +187,12 @@ impl Order {
         coin: CoinSecret,
         recovered: Recovered,
     ) -> (Self, Vec<Effect>) {
-        let committee = public.committee;
+        let committee = public.committee.clone();
         let Recovered { cursor, settled, blocks, .. } = recovered;
         let floor = cursor.floor(public.depth);
         let mut order = Self {
-            dag: Dag::new(committee, public.wave.vote_offset(), floor),
-            suspended: Suspended::new(committee),
+            dag: Dag::new(committee.clone(), public.wave.vote_offset(), floor),
+            suspended: Suspended::new(committee.clone()),
             decisions: Decisions::default(),
             coins: BTreeMap::new(),
             next_coin: cursor.next().round,
@@ -373,7 +373,7 @@ impl Order {
     /// Emits what `leader` commits. Everything here follows from the leader's history and the commits before. Also returns
     /// the blocks that come free because parents fell below the floor.
     fn commit(&mut self, slot: Slot, leader: Handle) -> (Commit, Vec<Arc<VerifiedBlock>>) {
-        let committee = self.public.committee;
+        let committee = &self.public.committee.clone();
         let coin = self.coins[&slot.round];
         let agreed_time = sequence::agreed_time(&self.dag, committee, leader, self.cursor.agreed_time);
         self.cursor =

@@ -183,7 +183,7 @@ impl Order {
     pub fn time_of_round_before(&self) -> Option<Timestamp> {
         let before = self.next_round()? - 1;
         let stamp = |block| Some((self.dag.body(block)?.timestamp, block.author));
-        sequence::lowest_of_a_kernel(self.public.committee, self.dag.blocks_at(before).filter_map(stamp).collect())
+        sequence::lowest_of_a_kernel(&self.public.committee, self.dag.blocks_at(before).filter_map(stamp).collect())
     }
 
     /// Makes the block of [`Self::next_round`]; `None` if there is none to make. `now` is the local clock.

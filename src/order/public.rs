@@ -76,7 +76,7 @@ impl OrderPublic {
         if identities.len() != committee.len() {
             return Err(OrderPublicError::Identities { found: identities.len(), expected: committee.len() });
         }
-        if coin.committee() != committee {
+        if *coin.committee() != committee {
             return Err(OrderPublicError::Coin);
         }
         let wave = WaveLength::default();
@@ -99,7 +99,7 @@ impl OrderPublic {
 
     /// The leaders of a round, in the order of their slots, drawn by its coin.
     pub(super) fn leaders(&self, coin: &CoinValue) -> Vec<ReplicaId> {
-        let mut leaders = coin.permutation("torrens v1 leaders", self.committee);
+        let mut leaders = coin.permutation("torrens v1 leaders", &self.committee);
         leaders.truncate(self.leaders_per_round.clamp(1, MAX_LEADERS_PER_ROUND));
         leaders
     }

@@ -17,7 +17,7 @@ use crate::directory::Timestamp;
 /// `history` in the order of execution. It is the leader's past without what earlier leaders settled.
 pub(super) fn order(
     dag: &Dag,
-    committee: Committee,
+    committee: &Committee,
     leader: Handle,
     coin: &CoinValue,
     history: BTreeSet<Handle>,
@@ -36,7 +36,7 @@ pub(super) fn order(
 
 fn arrival_rounds(
     dag: &Dag,
-    committee: Committee,
+    committee: &Committee,
     leader_round: u64,
     history: &BTreeSet<Handle>,
 ) -> BTreeMap<Handle, u64> {
@@ -61,13 +61,13 @@ fn arrival_rounds(
 }
 
 /// The lowest round by which the authors form a kernel.
-fn kernel_round(committee: Committee, rounds: &[u64]) -> Option<u64> {
+fn kernel_round(committee: &Committee, rounds: &[u64]) -> Option<u64> {
     let seen = rounds.iter().zip(0u8..).filter(|(round, _)| **round != u64::MAX);
     lowest_of_a_kernel(committee, seen.map(|(&round, author)| (round, ReplicaId(author))).collect())
 }
 
 /// The least value such that the authors with values up to it form a kernel.
-pub(super) fn lowest_of_a_kernel<T: Ord + Copy>(committee: Committee, mut values: Vec<(T, ReplicaId)>) -> Option<T> {
+pub(super) fn lowest_of_a_kernel<T: Ord + Copy>(committee: &Committee, mut values: Vec<(T, ReplicaId)>) -> Option<T> {
     values.sort_unstable();
     let mut authors = ReplicaSet::EMPTY;
     values.into_iter().find_map(|(value, author)| {
@@ -108,7 +108,7 @@ fn causes_first(dag: &Dag, group: Vec<Handle>, rank: &[usize]) -> Vec<Handle> {
 /// The time that a leader's commit is executed at, from its parents of the round before: the smallest t such that the
 /// authors who stamped at most t form a kernel. One of them is correct, so t is not before every correct clock; the
 /// parents are a quorum, so it holds a kernel of correct authors and t is not after all of theirs. Never less than `last`.
-pub(super) fn agreed_time(dag: &Dag, committee: Committee, leader: Handle, last: Timestamp) -> Timestamp {
+pub(super) fn agreed_time(dag: &Dag, committee: &Committee, leader: Handle, last: Timestamp) -> Timestamp {
     let parents = dag.body(leader).into_iter().flat_map(|body| &body.parents);
     let stamps = parents
         .filter(|parent| parent.round + 1 == leader.round)

@@ -36,7 +36,7 @@ pub(super) struct Suspended {
 impl Suspended {
     pub fn new(committee: Committee) -> Self {
         let by_author = committee.ids().map(|_| BTreeMap::new()).collect();
-        Self { committee, by_author, bytes: vec![0; committee.len()], missing: BTreeMap::new() }
+        Self { bytes: vec![0; committee.len()], committee, by_author, missing: BTreeMap::new() }
     }
 
     pub fn contains(&self, reference: &BlockRef) -> bool {
@@ -177,7 +177,7 @@ impl Suspended {
         let mut requests: BTreeMap<u8, Vec<BlockRef>> = BTreeMap::new();
         for parent in chosen {
             let entry = self.missing.get_mut(&parent).expect("a suspended block waits for it");
-            let peer = next_peer(self.committee, me, entry);
+            let peer = next_peer(&self.committee, me, entry);
             requests.entry(peer.0).or_default().push(parent);
         }
         requests.into_iter().map(|(peer, parents)| (ReplicaId(peer), parents)).collect()
@@ -191,7 +191,7 @@ impl Suspended {
     }
 }
 
-fn next_peer(committee: Committee, me: ReplicaId, entry: &mut Missing) -> ReplicaId {
+fn next_peer(committee: &Committee, me: ReplicaId, entry: &mut Missing) -> ReplicaId {
     let others = || committee.ids().filter(|&peer| peer != me);
     if others().all(|peer| entry.asked.contains(peer)) {
         entry.asked = ReplicaSet::EMPTY;

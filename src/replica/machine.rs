@@ -131,7 +131,7 @@ impl Machine {
             directory,
             outcomes: Outcomes::default(),
             certificates: Certificates::default(),
-            scheduler: Scheduler::new(genesis.committee, keys, Some(combiner)),
+            scheduler: Scheduler::new(genesis.committee.clone(), keys, Some(combiner)),
             zones: zones.collect(),
         })
     }

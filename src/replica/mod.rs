@@ -136,7 +136,7 @@ impl Replica {
         rng.fill_bytes(&mut nonce);
         let (mut order, effects) = Order::new(Arc::clone(&public), me, Arc::new(identity), coin, recovered);
         let startup = order.begin_start(Some(own_last), nonce);
-        let pool = Pool::new(public.committee, me);
+        let pool = Pool::new(public.committee.clone(), me);
         let mut replica = Self {
             me,
             public,

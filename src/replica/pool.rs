@@ -55,7 +55,7 @@ impl Pool {
             return Err(PoolFull);
         }
         self.bytes += bytes.len();
-        let from_round = round + rank(self.committee, &digest, self.me) * BACKUP_ROUNDS;
+        let from_round = round + rank(&self.committee, &digest, self.me) * BACKUP_ROUNDS;
         self.waiting.insert(digest, Waiting { bytes, valid_until, from_round });
         Ok(())
     }
@@ -117,7 +117,7 @@ impl Pool {
 }
 
 /// Turn of `replica` to propose an operation, from 0. Clients send to the lowest ranks first.
-pub fn rank(committee: Committee, digest: &Digest, replica: ReplicaId) -> u64 {
+pub fn rank(committee: &Committee, digest: &Digest, replica: ReplicaId) -> u64 {
     let n = committee.len() as u64;
     let first = u64::from(u16::from_le_bytes([digest.0[0], digest.0[1]])) % n;
     (u64::from(replica.0) + n - first) % n

@@ -36,7 +36,7 @@ pub(super) struct Dirty {
 }
 
 impl Book {
-    pub fn new(committee: Committee) -> Self {
+    pub fn new(committee: &Committee) -> Self {
         Self {
             next_task: 0,
             tasks: BTreeMap::new(),

@@ -75,10 +75,10 @@ impl Scheduler {
         authority: Option<Arc<dyn RsaCombiner>>,
     ) -> Self {
         Self {
+            book: Book::new(&committee),
             committee,
             keys: keys.into_iter().map(|(zone, key)| (zone, Arc::new(key))).collect(),
             authority,
-            book: Book::new(committee),
             dirty: Dirty::default(),
             to_demote: ReplicaSet::EMPTY,
         }

@@ -98,7 +98,7 @@ impl Scheduler {
 
     /// Reads the state back into a new scheduler: `meta` is the row [`META_KEY`], if it was ever written.
     pub fn load(&mut self, meta: Option<&[u8]>, tasks: &TableRows, nonces: &TableRows) -> Result<(), CorruptRows> {
-        let mut book = Book::new(self.committee);
+        let mut book = Book::new(&self.committee);
         if let Some(meta) = meta {
             let cursors: StoredCursors = decode(meta)?;
             let is_known = |id: &ReplicaId| self.committee.contains(*id);

@@ -62,14 +62,14 @@ impl Args {
         if usize::from(self.port_base) + 20 * self.replicas > usize::from(u16::MAX) {
             return Err(Failure::Usage("the port base is too high for so many replicas".into()));
         }
-        let measured = tokio::task::spawn_blocking(move || self.measure(committee).map(|runs| self.report(&runs)));
+        let measured = tokio::task::spawn_blocking(move || self.measure(&committee).map(|runs| self.report(&runs)));
         tokio::select! {
             report = measured => report.map_err(broken)?.map_err(|error| broken(format!("{error:#}"))),
             _ = tokio::signal::ctrl_c() => Err(Failure::Usage("interrupted".into())),
         }
     }
 
-    fn measure(&self, committee: Committee) -> anyhow::Result<Vec<Run>> {
+    fn measure(&self, committee: &Committee) -> anyhow::Result<Vec<Run>> {
         let bar = bar(self.rate.len() as u64);
         let mut runs = Vec::new();
         for &rate in &self.rate {
@@ -86,7 +86,7 @@ impl Args {
         Ok(runs)
     }
 
-    fn one(&self, committee: Committee, rate: u32, folder: &Path) -> anyhow::Result<Vec<Measured>> {
+    fn one(&self, committee: &Committee, rate: u32, folder: &Path) -> anyhow::Result<Vec<Measured>> {
         fs::create_dir_all(folder)?;
         let mut nodes = Nodes(Vec::new());
         for setup in self.deal(committee, rate, folder) {
@@ -109,7 +109,7 @@ impl Args {
         Ok(measured)
     }
 
-    fn deal(&self, committee: Committee, rate: u32, folder: &Path) -> Vec<Setup> {
+    fn deal(&self, committee: &Committee, rate: u32, folder: &Path) -> Vec<Setup> {
         let (public, shares) = coin::deal(committee, &mut OsRng);
         let keys = || committee.ids().map(|_| SecretKey::generate(&mut OsRng)).collect::<Vec<_>>();
         let (identities, links) = (keys(), keys());

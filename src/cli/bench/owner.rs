@@ -96,7 +96,7 @@ impl Owner {
         let sequence = signed.operation.sequence;
         let bytes = Bytes::from(signed.to_bytes());
         let digest = SignedOperation::digest_of_bytes(&bytes);
-        let committee = self.cluster.committee;
+        let committee = &self.cluster.committee;
         let mut ranked: Vec<ReplicaId> = committee.ids().collect();
         ranked.sort_by_key(|&id| std::cmp::Reverse(rank(committee, &digest, id)));
         let started = Instant::now();

@@ -25,7 +25,7 @@ pub enum DealError {
 ///
 /// Takes two primes of 1024 bits from [`super::generate_safe_prime`].
 pub fn deal(
-    committee: Committee,
+    committee: &Committee,
     p: SafePrime,
     q: SafePrime,
     rng: &mut impl CryptoRngCore,
@@ -70,7 +70,7 @@ fn square_generator(modulus: &Uint<LIMBS>, rng: &mut impl CryptoRngCore) -> Uint
 
 /// `f(1)`, …, `f(n)` for a random polynomial f of degree k − 1 over ℤ_m with f(0) = e⁻¹, where m = p'q'.
 fn share_exponent(
-    committee: Committee,
+    committee: &Committee,
     p: &SafePrime,
     q: &SafePrime,
     rng: &mut impl CryptoRngCore,

@@ -77,7 +77,7 @@ impl TryFrom<Unchecked> for RsaPublic {
 impl RsaPublic {
     pub(super) fn new(
         modulus: Uint<LIMBS>,
-        committee: Committee,
+        committee: &Committee,
         generator: Uint<LIMBS>,
         verification: Vec<Uint<LIMBS>>,
     ) -> Result<Self, KeyError> {

@@ -24,7 +24,7 @@ fn rng() -> ChaCha20Rng {
 
 fn dealt(n: usize) -> (RsaPublic, Vec<RsaSecret>) {
     let (p, q) = fixture_primes();
-    deal(Committee::new(n).unwrap(), p, q, &mut rng()).unwrap()
+    deal(&Committee::new(n).unwrap(), p, q, &mut rng()).unwrap()
 }
 
 fn all_shares(public: &RsaPublic, secrets: &[RsaSecret], message: &[u8]) -> Shares {
@@ -186,7 +186,7 @@ fn a_share_of_another_message_replica_or_key_is_refused() {
     }
     let redealt = {
         let (p, q) = fixture_primes();
-        deal(Committee::new(4).unwrap(), p, q, &mut ChaCha20Rng::from_seed([8; 32])).unwrap().0
+        deal(&Committee::new(4).unwrap(), p, q, &mut ChaCha20Rng::from_seed([8; 32])).unwrap().0
     };
     assert!(!redealt.verify_share(ReplicaId(1), MESSAGE, &share));
     assert!(!secrets[1].belongs_to(&redealt));
@@ -361,10 +361,10 @@ fn the_dealer_refuses_primes_of_the_wrong_size_or_too_close() {
     let committee = Committee::new(4).unwrap();
     let small = || generate_safe_prime(128, &mut rng(), &mut |_| ()).unwrap();
     let (p, q) = fixture_primes();
-    assert_eq!(deal(committee, p, small(), &mut rng()).unwrap_err(), DealError::PrimeSize { bits: 128 });
-    assert_eq!(deal(committee, small(), q, &mut rng()).unwrap_err(), DealError::PrimeSize { bits: 128 });
+    assert_eq!(deal(&committee, p, small(), &mut rng()).unwrap_err(), DealError::PrimeSize { bits: 128 });
+    assert_eq!(deal(&committee, small(), q, &mut rng()).unwrap_err(), DealError::PrimeSize { bits: 128 });
     let (p, same) = (fixture_primes().0, fixture_primes().0);
-    assert_eq!(deal(committee, p, same, &mut rng()).unwrap_err(), DealError::PrimesTooClose);
+    assert_eq!(deal(&committee, p, same, &mut rng()).unwrap_err(), DealError::PrimesTooClose);
     for bits in [0, 127, 1025, u32::MAX] {
         assert_eq!(generate_safe_prime(bits, &mut rng(), &mut |_| ()).unwrap_err(), DealError::PrimeSize { bits });
     }
@@ -397,7 +397,7 @@ fn a_generated_prime_is_safe_and_its_two_highest_bits_are_set() {
 #[test]
 fn a_key_of_freshly_made_primes_signs() {
     let prime = |seed| generate_safe_prime(1024, &mut ChaCha20Rng::from_seed([seed; 32]), &mut |_| ()).unwrap();
-    let (public, secrets) = deal(Committee::new(4).unwrap(), prime(1), prime(2), &mut rng()).unwrap();
+    let (public, secrets) = deal(&Committee::new(4).unwrap(), prime(1), prime(2), &mut rng()).unwrap();
     let shares = all_shares(&public, &secrets[..2], MESSAGE);
     assert!(public.verify(MESSAGE, &public.combine(MESSAGE, &shares).unwrap().signature));
 }

@@ -29,7 +29,7 @@ impl Keys {
         let committee = Committee::new(n).unwrap();
         let mut rng = ChaCha20Rng::seed_from_u64(7);
         let identities: Vec<_> = committee.ids().map(|_| Arc::new(SecretKey::generate(&mut rng))).collect();
-        let (coin, coins) = coin::deal(committee, &mut rng);
+        let (coin, coins) = coin::deal(&committee, &mut rng);
         let keys = identities.iter().map(|key| key.public()).collect();
         let public = OrderPublic::new(committee, hash("test network", &[]), 0, keys, coin).unwrap();
         Self { public: Arc::new(OrderPublic { wave, depth, ..public }), identities, coins }

@@ -302,7 +302,7 @@ fn a_back_dated_block_comes_after_what_correct_replicas_had_before_it() {
     let references: Vec<BlockRef> = last.iter().map(|block| block.reference()).collect();
     let leader = keys.block(9, r(0), &references, b"");
 
-    let mut dag = Dag::new(keys.public.committee, 3, 0);
+    let mut dag = Dag::new(keys.public.committee.clone(), 3, 0);
     for block in drawing.rounds.iter().flat_map(|round| round.values()).chain(&last) {
         dag.insert(Arc::clone(block));
     }
@@ -311,7 +311,7 @@ fn a_back_dated_block_comes_after_what_correct_replicas_had_before_it() {
     let late = dag.find(&late).unwrap();
     for coin in 0..20 {
         let coin = CoinValue([coin; 32]);
-        let ordered = sequence::order(&dag, keys.public.committee, leader, &coin, history.clone());
+        let ordered = sequence::order(&dag, &keys.public.committee, leader, &coin, history.clone());
         let place = |block: Handle| ordered.iter().position(|&other| other == block).unwrap();
         // Blocks of round 6 had reached the others by round 7, before any correct block led to the late one.
         let earlier = ordered.iter().filter(|block| block.round <= 6 && **block != late);
@@ -326,7 +326,7 @@ fn a_back_dated_block_comes_after_what_correct_replicas_had_before_it() {
 fn among_equal_arrivals_the_coin_decides_and_every_author_is_first_about_equally_often() {
     let mut drawing = Drawing::new(WaveLength::Five);
     drawing.full_rounds(3, &ALL);
-    let mut dag = Dag::new(drawing.keys.public.committee, 3, 0);
+    let mut dag = Dag::new(drawing.keys.public.committee.clone(), 3, 0);
     for block in drawing.rounds.iter().flat_map(|round| round.values()) {
         dag.insert(Arc::clone(block));
     }
@@ -335,7 +335,7 @@ fn among_equal_arrivals_the_coin_decides_and_every_author_is_first_about_equally
     let mut first = [0; 4];
     for i in 0u32..2000 {
         let coin = CoinValue(hash("test coin", &[&i.to_be_bytes()]).0);
-        let ordered = sequence::order(&dag, drawing.keys.public.committee, leader, &coin, history.clone());
+        let ordered = sequence::order(&dag, &drawing.keys.public.committee, leader, &coin, history.clone());
         assert!(ordered[..4].iter().all(|block| block.round == 1));
         first[ordered[0].author.index()] += 1;
     }

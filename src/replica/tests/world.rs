@@ -58,11 +58,11 @@ pub fn fixture() -> &'static Fixture {
         let mut rng = ChaCha20Rng::seed_from_u64(1);
         let committee = Committee::new(4).unwrap();
         let (p, q) = shoup::fixture_primes();
-        let (rsa, rsa_shares) = shoup::deal(committee, p, q, &mut rng).unwrap();
-        let (coin, coin_shares) = coin::deal(committee, &mut rng);
+        let (rsa, rsa_shares) = shoup::deal(&committee, p, q, &mut rng).unwrap();
+        let (coin, coin_shares) = coin::deal(&committee, &mut rng);
         let identities: Vec<SecretKey> = committee.ids().map(|_| SecretKey::generate(&mut rng)).collect();
         let file = parse_zone(ZONE, "names.example.zone", None, &mut |_| Err("no includes".into())).unwrap();
-        let (key, zone_shares) = frost::deal(committee, &mut rng);
+        let (key, zone_shares) = frost::deal(&committee, &mut rng);
         let zones = vec![GenesisZone::new(file, key)];
         let public_key = rsa.spki_der();
         let seconds = START / 1000;
@@ -82,7 +82,7 @@ pub fn fixture() -> &'static Fixture {
         let publics: Vec<_> = identities.iter().map(SecretKey::public).collect();
         let genesis = Genesis {
             created: Timestamp(START),
-            committee,
+            committee: committee.clone(),
             identities: publics.clone(),
             links: publics.clone(),
             coin: coin.clone(),

@@ -252,7 +252,7 @@ fn hostile_batches_are_refused_or_cut() {
     let mut world = World::new(4, 21, &[]);
     world.alive = ReplicaSet::EMPTY;
     let mut rng = ChaCha20Rng::from_seed([1; 32]);
-    let (_, secrets) = crate::crypto::frost::deal(world.committee, &mut rng);
+    let (_, secrets) = crate::crypto::frost::deal(&world.committee, &mut rng);
     let author = ReplicaId(2);
     let mut batch = |boot, index, count| NonceBatch {
         boot,
@@ -353,7 +353,7 @@ fn what_rides_in_blocks_has_frozen_bytes() {
 fn a_replica_that_forgot_how_often_it_started_outlives_its_past() {
     let mut rng = ChaCha20Rng::seed_from_u64(31);
     let committee = Committee::new(4).unwrap();
-    let (public, mut secrets) = frost::deal(committee, &mut rng);
+    let (public, mut secrets) = frost::deal(&committee, &mut rng);
     let me = ReplicaId(0);
     let mut scheduler = Scheduler::new(committee, [(zone(), public)].into(), None);
     let mut signer = Signer::new(me, 1, [(zone(), secrets.remove(0))].into(), None);

@@ -111,16 +111,16 @@ impl World {
     pub fn new(replicas: usize, seed: u64, conduct: &[(u8, Conduct)]) -> Self {
         let committee = Committee::new(replicas).unwrap();
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
-        let (public, secrets) = frost::deal(committee, &mut rng);
+        let (public, secrets) = frost::deal(&committee, &mut rng);
         let keys = BTreeMap::from([(zone(), public.clone())]);
-        let scheduler = Scheduler::new(committee, keys, Some(Arc::new(FakeRsa(committee))));
+        let scheduler = Scheduler::new(committee.clone(), keys, Some(Arc::new(FakeRsa(committee.clone()))));
         let mut conducts = vec![Conduct::Correct; replicas];
         for (id, conduct) in conduct {
             conducts[usize::from(*id)] = *conduct;
         }
         let secrets: Vec<_> = secrets.iter().map(|secret| secret.to_bytes().to_vec()).collect();
         let mut world = Self {
-            committee,
+            committee: committee.clone(),
             public,
             rng,
             round: 0,
@@ -257,7 +257,7 @@ impl World {
     /// A scheduler that knows nothing but the rows.
     fn reload(&self) -> Scheduler {
         let keys = BTreeMap::from([(zone(), self.public.clone())]);
-        let mut fresh = Scheduler::new(self.committee, keys, Some(Arc::new(FakeRsa(self.committee))));
+        let mut fresh = Scheduler::new(self.committee.clone(), keys, Some(Arc::new(FakeRsa(self.committee.clone()))));
         let meta = self.rows.get(&(Table::Meta, META_KEY.to_vec()));
         fresh.load(meta.map(Vec::as_slice), &self.table(Table::Task), &self.table(Table::Nonces)).unwrap();
         assert!(fresh.book == self.veteran.book, "rows are the whole state");
