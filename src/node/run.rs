@@ -23,17 +23,16 @@ use crate::crypto::coin::CoinSecret;
 use crate::crypto::ed25519::SecretKey;
 use crate::crypto::frost::FrostSecret;
 use crate::crypto::shoup::RsaSecret;
-use crate::limits::{CORE_INPUTS, STOP_WITHIN};
-use crate::order::{BlockRef, CURSOR_KEY, OrderPublic, Recovered, VerifiedBlock};
+use crate::limits::{CORE_INPUTS, NONCES_AHEAD, STOP_WITHIN};
+use crate::order::{OrderPublic, VerifyEach};
 use crate::peer::{Mesh, MeshConfig, MeshHandle, PeerAddress, PeerEvent, event_channel};
 use crate::replica::genesis::Genesis;
-use crate::replica::machine::Machine;
+use crate::replica::recovery::{self, Recovery};
 use crate::replica::rsa::AuthorityShare;
 use crate::replica::{Effect, Parts, Replica};
-use crate::rows::Table;
 use crate::signing::Signer;
 use crate::store::rocks::RocksStore;
-use crate::store::{Batch, Durability, Read, Store};
+use crate::store::{Batch, Read};
 use crate::{dns, http};
 
 /// What a test build may do wrong on purpose.
@@ -138,7 +137,7 @@ fn write_pid(home: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// The state as the disk has it, executed up to where it was written down.
+/// The replica as its disk has it.
 fn recover(
     config: &ReplicaConfig,
     secrets: SecretBundle,
@@ -146,27 +145,7 @@ fn recover(
     genesis: &Arc<Genesis>,
     store: &mut RocksStore,
 ) -> anyhow::Result<(Replica, Vec<Effect>)> {
-    let own_last = store.own_last()?.round;
-    let failed = std::cell::RefCell::new(None);
-    let loaded = Machine::load(genesis, |table| {
-        store.scan(table, &[]).unwrap_or_else(|error| {
-            *failed.borrow_mut() = Some(error);
-            Vec::new()
-        })
-    });
-    if let Some(error) = failed.into_inner() {
-        return Err(error.into());
-    }
-    let machine = match loaded? {
-        Some(machine) => machine,
-        None => {
-            let (machine, rows) = Machine::genesis(genesis)?;
-            store.commit(Batch { rows, ..Batch::default() }, Durability::Sync)?;
-            machine
-        }
-    };
-    // A replica that lost its disk counts on from what the others know of it.
-    let boot = store.next_boot()?.max(machine.scheduler().boot_of(config.id).map_or(1, |boot| boot + 1));
+    let id = config.id;
     let public = Arc::new(OrderPublic::new(
         genesis.committee.clone(),
         genesis.network(),
@@ -174,8 +153,7 @@ fn recover(
         genesis.identities.clone(),
         genesis.coin.clone(),
     )?);
-    let recovered = recover_order(&public, store)?;
-    let id = config.id;
+    let Recovery { machine, order, own_last, boot } = recovery::recover(id, genesis, &public, store)?;
     let coin = CoinSecret::from_bytes(&secrets.coin_share)
         .filter(|coin| public.coin.matches(coin))
         .ok_or_else(|| anyhow!("the coin share in secrets.key is not of this network"))?;
@@ -185,33 +163,14 @@ fn recover(
         public,
         identity: secrets.identity,
         coin,
-        recovered,
+        recovered: order,
         machine,
         signer,
-        own_last,
+        own_last: Some(own_last),
+        nonces_ahead: NONCES_AHEAD,
+        verifier: Arc::new(VerifyEach),
         rng: ChaCha20Rng::from_rng(OsRng).map_err(|error| anyhow!("no randomness from the system: {error}"))?,
     }))
-}
-
-/// Blocks that the order still needs, verified again: the disk is not trusted either.
-fn recover_order(public: &OrderPublic, store: &RocksStore) -> anyhow::Result<Recovered> {
-    const ROUNDS_AT_A_TIME: u64 = 256;
-    let cursor = store.get(Table::Meta, CURSOR_KEY)?;
-    let mut recovered = Recovered::from_rows(public.depth, cursor.as_deref(), &store.scan(Table::Emitted, &[])?)?;
-    let mut from = recovered.floor() + 1;
-    loop {
-        let blocks = store.blocks_in(from..from + ROUNDS_AT_A_TIME)?;
-        if blocks.is_empty() {
-            return Ok(recovered);
-        }
-        for stored in blocks {
-            let reference = BlockRef { round: stored.round, author: stored.author, digest: stored.digest };
-            if recovered.wants(&reference) {
-                recovered.offer(VerifiedBlock::verify(public, stored.bytes).context("a stored block is damaged")?);
-            }
-        }
-        from += ROUNDS_AT_A_TIME;
-    }
 }
 
 fn signer(id: ReplicaId, boot: u64, secrets: &SecretBundle, genesis: &Genesis) -> anyhow::Result<Signer> {

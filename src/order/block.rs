@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -166,6 +167,11 @@ impl VerifiedBlock {
         Some(BlockRef { round: wire.header.round, author: wire.header.author, digest })
     }
 
+    /// The bytes of a block with this header, signed, and valid or not: that is for those who receive them to find out.
+    pub fn forge(public: &OrderPublic, header: Header, payload: &[u8], identity: &SecretKey) -> Vec<u8> {
+        Self::sign(public, header, payload, identity).bytes
+    }
+
     /// A block of this replica's own.
     pub(super) fn sign(public: &OrderPublic, header: Header, payload: &[u8], identity: &SecretKey) -> Self {
         let unsigned = Wire { header, payload: RawBytes(payload), signature: Signature::from_bytes([0; 64]) };
@@ -234,6 +240,22 @@ impl VerifiedBlock {
     /// The bytes that travel and are stored.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+}
+
+/// Checks blocks. Validity is a function of the bytes and of [`OrderPublic`], so one process that drives many replicas may
+/// check each block once for all of them.
+pub trait Verifier: Send + Sync {
+    /// As [`VerifiedBlock::verify`].
+    fn verify(&self, public: &OrderPublic, bytes: &[u8]) -> Result<Arc<VerifiedBlock>, BlockFault>;
+}
+
+/// Checks each block that is asked for.
+pub struct VerifyEach;
+
+impl Verifier for VerifyEach {
+    fn verify(&self, public: &OrderPublic, bytes: &[u8]) -> Result<Arc<VerifiedBlock>, BlockFault> {
+        VerifiedBlock::verify(public, bytes.to_vec()).map(Arc::new)
     }
 }
 

@@ -92,7 +92,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-pub use block::{BlockFault, BlockRef, Header, VerifiedBlock};
+pub use block::{BlockFault, BlockRef, Header, VerifiedBlock, Verifier, VerifyEach};
 pub use fault::Fault;
 pub use public::{OrderPublic, OrderPublicError, WaveLength};
 pub use recovery::{CURSOR_KEY, Recovered, RecoveryError};

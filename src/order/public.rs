@@ -83,7 +83,8 @@ impl OrderPublic {
         Ok(Self { committee, network, epoch, identities, coin, wave, leaders_per_round: 2, depth: ORDER_DEPTH })
     }
 
-    pub(super) fn coin_name(&self, leader_round: u64) -> CoinName {
+    /// The name of the coin that draws the leaders of `leader_round`.
+    pub fn coin_name(&self, leader_round: u64) -> CoinName {
         CoinName::new(&self.network, self.epoch, leader_round)
     }
 
@@ -93,12 +94,12 @@ impl OrderPublic {
     }
 
     /// The coin that a block of `round` carries a share of, if it carries one.
-    pub(super) fn share_name(&self, round: u64) -> Option<CoinName> {
+    pub fn share_name(&self, round: u64) -> Option<CoinName> {
         Self::carries_share(round).then(|| self.coin_name(round - SHARE_OFFSET))
     }
 
     /// The leaders of a round, in the order of their slots, drawn by its coin.
-    pub(super) fn leaders(&self, coin: &CoinValue) -> Vec<ReplicaId> {
+    pub fn leaders(&self, coin: &CoinValue) -> Vec<ReplicaId> {
         let mut leaders = coin.permutation("torrens v1 leaders", &self.committee);
         leaders.truncate(self.leaders_per_round.clamp(1, MAX_LEADERS_PER_ROUND));
         leaders

@@ -20,6 +20,7 @@ pub mod message;
 pub mod outcome;
 pub mod payload;
 pub mod pool;
+pub mod recovery;
 pub mod report;
 pub mod rsa;
 #[cfg(test)]
@@ -48,11 +49,10 @@ use crate::directory::Timestamp;
 use crate::directory::operation::SignedOperation;
 use crate::limits::{
     COST_OF_CERTIFICATE_SHARE, FETCH_ANSWER, MAX_ANSWERED_BLOCKS, MAX_PAYLOAD, MAX_SHARES_PER_BLOCK,
-    MAX_SIGNED_AT_ONCE, MAX_STARTUP_ANSWER, MAX_UNUSED_NONCES, NONCES_AHEAD, PAYLOAD_FOR_OPERATIONS, QUIET_MS,
-    REPROPOSE_ROUNDS,
+    MAX_SIGNED_AT_ONCE, MAX_STARTUP_ANSWER, MAX_UNUSED_NONCES, PAYLOAD_FOR_OPERATIONS, QUIET_MS, REPROPOSE_ROUNDS,
 };
 use crate::order::startup::{Answer, Question, Startup};
-use crate::order::{self, BlockRef, Commit, Order, OrderPublic, Recovered, VerifiedBlock};
+use crate::order::{self, BlockRef, Commit, Order, OrderPublic, Recovered, VerifiedBlock, Verifier};
 use crate::signing::{Assignment, KeyId, NonceBatch, ShareEntry, Signer};
 use crate::store::view::View;
 use crate::store::{Batch, OwnRecord, Read, StoreError};
@@ -105,6 +105,8 @@ pub struct Replica {
     asked: VecDeque<Assignment>,
     /// Shares that wait for the next block.
     outbox: Vec<ShareEntry>,
+    nonces_ahead: usize,
+    verifier: Arc<dyn Verifier>,
     rng: ChaCha20Rng,
     /// What was executed since the start.
     #[cfg(test)]
@@ -122,8 +124,12 @@ pub struct Parts {
     pub recovered: Recovered,
     pub machine: Machine,
     pub signer: Signer,
-    /// Round of the last own block by the own record.
-    pub own_last: u64,
+    /// Round of the last own block by the own record; `None` if the disk was lost, and the record with it.
+    pub own_last: Option<u64>,
+    /// Commitments to nonces kept ready in ordered blocks: [`NONCES_AHEAD`](crate::limits::NONCES_AHEAD).
+    pub nonces_ahead: usize,
+    /// How blocks from others are checked: [`VerifyEach`](crate::order::VerifyEach).
+    pub verifier: Arc<dyn Verifier>,
     pub rng: ChaCha20Rng,
 }
 
@@ -131,11 +137,12 @@ impl Replica {
     /// A replica that starts: it proposes nothing before the start-up rule allows. The effects redo what was ordered but
     /// not yet stored as executed.
     pub fn start(parts: Parts) -> (Self, Vec<Effect>) {
-        let Parts { me, public, identity, coin, recovered, machine, signer, own_last, mut rng } = parts;
+        let Parts { me, public, identity, coin, recovered, machine, signer, own_last, nonces_ahead, verifier, mut rng } =
+            parts;
         let mut nonce = [0; 32];
         rng.fill_bytes(&mut nonce);
         let (mut order, effects) = Order::new(Arc::clone(&public), me, Arc::new(identity), coin, recovered);
-        let startup = order.begin_start(Some(own_last), nonce);
+        let startup = order.begin_start(own_last, nonce);
         let pool = Pool::new(public.committee.clone(), me);
         let mut replica = Self {
             me,
@@ -148,6 +155,8 @@ impl Replica {
             pool,
             asked: VecDeque::new(),
             outbox: Vec::new(),
+            nonces_ahead,
+            verifier,
             rng,
             held_back: false,
             #[cfg(test)]
@@ -343,7 +352,7 @@ impl Replica {
     /// Commitments for the next signatures, if few are left. They ride along: they never make a round due.
     fn refill(&mut self) -> Option<NonceBatch> {
         let scheduler = self.machine.scheduler();
-        let wanted = NONCES_AHEAD.max(scheduler.pending().min(MAX_UNUSED_NONCES));
+        let wanted = self.nonces_ahead.max(scheduler.pending().min(MAX_UNUSED_NONCES));
         self.signer.refill(scheduler, wanted, &mut self.rng)
     }
 
@@ -352,7 +361,7 @@ impl Replica {
         if VerifiedBlock::peek(&self.public, bytes).is_some_and(|reference| self.order.knows(&reference)) {
             return Vec::new();
         }
-        match VerifiedBlock::verify(&self.public, bytes.to_vec()) {
+        match self.verifier.verify(&self.public, bytes) {
             Ok(block) => {
                 let effects = self.order.receive(from, block);
                 self.perform(effects)

@@ -20,16 +20,16 @@ use crate::directory::Timestamp;
 use crate::directory::master::{parse_records, parse_zone};
 use crate::directory::name::Name;
 use crate::directory::operation::{Action, Operation, RecordChange};
-use crate::order::{BlockRef, CURSOR_KEY, OrderPublic, Recovered, VerifiedBlock};
+use crate::limits::NONCES_AHEAD;
+use crate::order::{BlockRef, OrderPublic, VerifyEach};
 use crate::replica::genesis::{Authority, Genesis, GenesisZone};
-use crate::replica::machine::Machine;
 use crate::replica::message::PeerMessage;
+use crate::replica::recovery::{self, Recovery};
 use crate::replica::rsa::AuthorityShare;
 use crate::replica::{Effect, Parts, Replica, door};
-use crate::rows::Table;
 use crate::signing::Signer;
 use crate::store::memory::MemoryStore;
-use crate::store::{Batch, Durability, Read, Store};
+use crate::store::{Batch, Durability, Store};
 
 /// Milliseconds between two looks at what is missing.
 const TICK: u64 = 250;
@@ -401,20 +401,8 @@ impl World {
     fn restart(&mut self, id: ReplicaId) {
         let Fixture { genesis, public, secrets } = fixture();
         let node = &mut self.nodes[id.index()];
-        let loaded = Machine::load(genesis, |table| node.store.scan(table, &[]).unwrap()).unwrap();
-        let machine = loaded.unwrap_or_else(|| {
-            let (machine, rows) = Machine::genesis(genesis).unwrap();
-            node.store.commit(Batch { rows, ..Batch::default() }, Durability::Sync).unwrap();
-            machine
-        });
-        let boot = node.store.next_boot().unwrap();
-        let cursor = node.store.get(Table::Meta, CURSOR_KEY).unwrap();
-        let emitted = node.store.scan(Table::Emitted, &[]).unwrap();
-        let mut recovered = Recovered::from_rows(public.depth, cursor.as_deref(), &emitted).unwrap();
-        for stored in node.store.blocks_from(recovered.floor() + 1).unwrap() {
-            let reference = BlockRef { round: stored.round, author: stored.author, digest: stored.digest };
-            recovered.offer(VerifiedBlock::reload(public, &reference, stored.bytes).unwrap());
-        }
+        let Recovery { machine, order, own_last, boot } =
+            recovery::recover(id, genesis, public, &mut node.store).unwrap();
         let secret = &secrets[id.index()];
         let zone = &genesis.zones[0];
         let share = FrostSecret::from_bytes(id, &secret.zone, &zone.key).unwrap();
@@ -426,10 +414,12 @@ impl World {
             public: Arc::clone(public),
             identity: SecretKey::from_seed(&secret.identity),
             coin: CoinSecret::from_bytes(secret.coin.as_slice()).unwrap(),
-            recovered,
+            recovered: order,
             machine,
             signer: Signer::new(id, boot, zones, Some(Box::new(authority))),
-            own_last: node.store.own_last().unwrap().round,
+            own_last: Some(own_last),
+            nonces_ahead: NONCES_AHEAD,
+            verifier: Arc::new(VerifyEach),
             rng: ChaCha20Rng::seed_from_u64(self.rng.next_u64()),
         });
         node.replica = Some(replica);
