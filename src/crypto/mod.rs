@@ -7,4 +7,5 @@ pub mod coin;
 pub mod digest;
 pub mod ed25519;
 pub mod frost;
+pub mod lsss;
 pub mod shoup;

@@ -4,8 +4,11 @@
 //! the set is the complement of a set that may fail; `is_kernel(set)` if it holds at least one correct replica. With
 //! n = 3f + 1 these are n − f and f + 1; general failure structures come through the same two doors.
 
+mod formula;
+
 use std::fmt;
 
+pub use formula::Formula;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::MAX_REPLICAS;
@@ -143,6 +146,16 @@ impl Committee {
     /// At least one member is correct.
     pub fn is_kernel(&self, set: ReplicaSet) -> bool {
         set.len() >= self.kernel_threshold()
+    }
+
+    /// True of the quorums.
+    pub fn quorum_formula(&self) -> Formula {
+        Formula::threshold(self.quorum_threshold(), self.ids()).expect("1 ≤ n − f ≤ n")
+    }
+
+    /// True of the kernels.
+    pub fn kernel_formula(&self) -> Formula {
+        Formula::threshold(self.kernel_threshold(), self.ids()).expect("1 ≤ f + 1 ≤ n")
     }
 
     /// Shares that reconstruct a secret held by quorums. For dealing keys only; protocols ask [`Self::is_quorum`].
