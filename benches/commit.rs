@@ -59,9 +59,13 @@ fn coins(criterion: &mut Criterion) {
     let shares: Vec<_> = secrets.iter().map(|secret| (secret.index(), secret.share(&name))).collect();
     criterion.bench_function("coin/share", |bench| bench.iter(|| secrets[0].share(black_box(&name))));
     criterion.bench_function("coin/verify", |bench| {
-        bench.iter(|| assert!(public.verify(shares[1].0, black_box(&name), &shares[1].1)));
+        bench.iter(|| assert!(public.verify(shares[1].0, black_box(&name), &shares[1].1).is_some()));
     });
-    criterion.bench_function("coin/combine of 4", |bench| bench.iter(|| public.combine(black_box(&name), &shares)));
+    criterion.bench_function("coin/verify 2 at once", |bench| {
+        bench.iter(|| assert!(public.verify_all(black_box(&name), &shares[1..3]).is_some()));
+    });
+    let verified = public.verify_all(&name, &shares[..3]).expect("dealt shares");
+    criterion.bench_function("coin/combine of 4", |bench| bench.iter(|| public.combine(black_box(&name), &verified)));
 }
 
 /// Divide by the number of replicas for what a round costs one of them.

@@ -24,6 +24,13 @@ pub(super) struct Handle {
     pub twin: u32,
 }
 
+impl Handle {
+    /// None of `round` is less.
+    pub fn first_of(round: u64) -> Self {
+        Self { round, author: ReplicaId(0), twin: 0 }
+    }
+}
+
 struct Node {
     digest: Digest,
     /// In the history of a committed leader: ordered, or never to be.

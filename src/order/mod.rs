@@ -7,9 +7,9 @@
 //! In each round a replica makes at most one block. It names as parents the blocks it has of a quorum of authors of the
 //! round before, and everything else it has that its own earlier blocks do not lead to. There is no other message: what
 //! a block votes for and whether it certifies is read off the graph ([`dag`], [`decide`]). Leaders of a round are drawn by a
-//! coin whose shares ride in the blocks four rounds later. A committed leader puts its not yet ordered history in order
-//! ([`sequence`]). Missing parents are pulled by digest ([`suspended`]). A replica that starts asks before it speaks
-//! ([`startup`]) and replays what it stored ([`recovery`]).
+//! coin whose shares ride in the blocks four rounds later ([`coins`]). A committed leader puts its not yet ordered history
+//! in order ([`sequence`]). Missing parents are pulled by digest ([`suspended`]). A replica that starts asks before it
+//! speaks ([`startup`]) and replays what it stored ([`recovery`]).
 //!
 //! [`Order`] is a value: inputs go in, [`Effect`]s come out, in the order in which they are to be done. It has no clock,
 //! timer, disk or socket. The shell's duties:
@@ -21,7 +21,8 @@
 //! - Call [`Order::retry`] now and then while [`Order::is_waiting`], [`Order::connected`] when a peer (re)connects, and
 //!   [`Order::fetched`] when the answer to a fetch has come in full.
 //! - Propose when [`Order::next_round`] gives a round and there is something to do: something to propose, or
-//!   [`Order::unfinished`]. Nothing else starts a round: a quorum of the round before is the only pace.
+//!   [`Order::unfinished`]. Nothing else starts a round: a quorum of the round before, with the coin that it carries, is
+//!   the only pace.
 //!
 //! # When the coin may be known
 //!
@@ -54,6 +55,9 @@
 //! m. And what one correct replica ordered, another cannot lack: a committed leader has votes of correct replicas, whose
 //! blocks reach everybody with the leader and its history in their past.
 //!
+//! False coin shares do not change this ([`coins`]): who joins round m or makes m + 1 needs the coin of the round before, and
+//! all come to know it.
+//!
 //! It is not enough to join rounds that have no quorum yet: the quorum that a replica sees may count a block that a corrupt
 //! author shows to nobody else, and the others wait. A replica that has decided need not carry its evidence to the others: it
 //! joins the rounds that they make until they have decided too. Joining starts no round: a block of round m is made
@@ -70,12 +74,14 @@
 //! # Deviations
 //!
 //! - Quorum predicates instead of stakes; a real coin instead of round-robin leaders; no timer anywhere.
+//! - A coin share is no part of a block's validity: shares are checked in batches, when a coin is drawn ([`coins`]).
 //! - Order inside a commit is by arrival round and coin, not by (round, author).
 //! - One block of a slot is ordered, whatever twins exist. Garbage collection depends on committed leaders only: a leader
 //!   at round r orders nothing of round r − depth or below, whoever holds what.
 //! - Two certified twins (more corrupt replicas than the committee stands) stop the order with evidence, without a panic.
 
 mod block;
+mod coins;
 mod dag;
 mod decide;
 mod fault;
@@ -89,7 +95,7 @@ mod suspended;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub use block::{BlockFault, BlockRef, Header, VerifiedBlock, Verifier, VerifyEach};
@@ -103,6 +109,7 @@ use crate::crypto::ed25519::SecretKey;
 use crate::directory::Timestamp;
 use crate::limits::{ACCEPT_WINDOW, ALIVE_ROUNDS, KEPT_ROUNDS, MAX_KEPT_BLOCK};
 use crate::rows::Row;
+use coins::Coins;
 use dag::{Dag, Handle};
 use decide::{Decision, Decisions, Slot};
 use proposal::Own;
@@ -157,9 +164,7 @@ pub struct Order {
     dag: Dag,
     suspended: Suspended,
     decisions: Decisions,
-    coins: BTreeMap<u64, CoinValue>,
-    /// The first round whose coin is not known yet.
-    next_coin: u64,
+    coins: Coins,
     cursor: Cursor,
     own: Own,
     /// Blocks with a payload that are not ordered yet.
@@ -194,8 +199,7 @@ impl Order {
             dag: Dag::new(committee.clone(), public.wave.vote_offset(), floor),
             suspended: Suspended::new(committee.clone()),
             decisions: Decisions::default(),
-            coins: BTreeMap::new(),
-            next_coin: cursor.next().round,
+            coins: Coins::new(cursor.next().round),
             cursor,
             own: Own::new(me, identity, coin),
             unordered: BTreeSet::new(),
@@ -319,7 +323,7 @@ impl Order {
     /// Draws the coins, decides the leaders, emits the commits that the graph now allows.
     fn advance(&mut self, effects: &mut Vec<Effect>) {
         loop {
-            self.draw_coins();
+            self.draw_coins(effects);
             if self.stopped {
                 return;
             }
@@ -343,24 +347,15 @@ impl Order {
         }
     }
 
-    /// The coin of round r is known once a quorum of authors has blocks in the round that carries its shares.
-    fn draw_coins(&mut self) {
-        while self.next_coin + public::SHARE_OFFSET <= self.dag.quorum_round() {
-            let round = self.next_coin;
-            let carriers = round + public::SHARE_OFFSET;
-            let share = |author| {
-                let blocks = self.dag.twins(carriers, author).filter_map(|block| self.dag.block(block));
-                Some((author, blocks.filter_map(|block| block.header().coin).next()?))
-            };
-            let shares: Vec<_> = self.dag.authors(carriers).iter().filter_map(share).collect();
-            let Some(coin) = self.public.coin.combine(&self.public.coin_name(round), &shares) else { return };
-            self.coins.insert(round, coin);
+    fn draw_coins(&mut self, effects: &mut Vec<Effect>) {
+        let mut faults = Vec::new();
+        while let Some((round, coin)) = self.coins.draw(&self.public, &self.dag, self.own.id(), &mut faults) {
             let mut leaders = self.public.leaders(&coin);
             let next = self.cursor.next();
             let settled = if round == next.round { next.index.min(leaders.len()) } else { 0 };
             self.decisions.add_leaders(Slot { round, index: settled }, leaders.split_off(settled));
-            self.next_coin += 1;
         }
+        effects.extend(faults.into_iter().map(Effect::Fault));
     }
 
     fn stop(&mut self, broken: decide::TrustBroken, effects: &mut Vec<Effect>) {
@@ -374,7 +369,7 @@ impl Order {
     /// the blocks that come free because parents fell below the floor.
     fn commit(&mut self, slot: Slot, leader: Handle) -> (Commit, Vec<Arc<VerifiedBlock>>) {
         let committee = &self.public.committee.clone();
-        let coin = self.coins[&slot.round];
+        let coin = *self.coins.get(slot.round).expect("a round's leaders are known by its coin");
         let agreed_time = sequence::agreed_time(&self.dag, committee, leader, self.cursor.agreed_time);
         self.cursor =
             Cursor { height: self.cursor.height + 1, round: slot.round, index: slot.index as u8, agreed_time };
@@ -409,7 +404,7 @@ impl Order {
     }
 
     fn collect_garbage(&mut self, leader_round: u64, floor: u64, rows: &mut Vec<Row>) -> Vec<Arc<VerifiedBlock>> {
-        self.coins = self.coins.split_off(&leader_round);
+        self.coins.collect_garbage(leader_round, floor);
         self.dag.compact(leader_round.saturating_sub(KEPT_ROUNDS));
         if floor <= self.dag.floor() {
             return Vec::new();

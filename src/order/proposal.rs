@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::block::{BlockRef, Header, VerifiedBlock};
+use super::coins::Coins;
 use super::dag::{Dag, Handle};
 use super::startup::{Answer, Outcome, Question, Startup};
 use super::{Effect, Order, sequence};
@@ -79,13 +80,12 @@ impl Own {
     }
 
     pub fn raise_floor(&mut self, floor: u64) {
-        let lowest = Handle { round: floor + 1, author: ReplicaId(0), twin: 0 };
-        self.unlinked = self.unlinked.split_off(&lowest);
+        self.unlinked = self.unlinked.split_off(&Handle::first_of(floor + 1));
     }
 
     /// Parents of a block of `round`, and whether the own previous block is among them: a block of each author of the round
     /// before, the own previous block, and of what else is not yet in the own past the highest first.
-    fn parents(&self, dag: &Dag, round: u64, oldest: u64) -> (Vec<BlockRef>, bool) {
+    fn parents(&self, dag: &Dag, coins: &Coins, round: u64, oldest: u64) -> (Vec<BlockRef>, bool) {
         let own = self.last.as_ref().map(|block| block.reference()).filter(|own| own.round >= oldest);
         let own = own.and_then(|own| dag.find(&own));
         let mut chosen: BTreeSet<Handle> = own.into_iter().collect();
@@ -93,7 +93,7 @@ impl Own {
             .authors(round - 1)
             .iter()
             .filter(|author| !chosen.iter().any(|c| c.round + 1 == round && c.author == *author));
-        let before: Vec<Handle> = before.filter_map(|author| dag.twins(round - 1, author).next()).collect();
+        let before: Vec<Handle> = before.filter_map(|author| coins.first_good(dag, round - 1, author)).collect();
         chosen.extend(before);
         let mut rest = self.unlinked.clone();
         let cover = |rest: &mut BTreeSet<Handle>, parent: Handle| {
@@ -154,14 +154,14 @@ impl Order {
         Answer::new(&self.public, self.own.id, &self.own.identity, question, own_last, held)
     }
 
-    /// The round this replica can make a block for: a quorum of the round before is held, no own block of it or above exists
-    /// or is being made durable, and the replica is neither starting up nor catching up. With nothing to order it is the
-    /// highest round there is, so that joining begins no new one.
+    /// The round this replica can make a block for: a quorum of the round before is held and its coin known, no own block of
+    /// it or above exists or is being made durable, and the replica is neither starting up nor catching up. With nothing to
+    /// order it is not above the highest round there is, so that joining begins no new one.
     pub fn next_round(&self) -> Option<u64> {
         let first_allowed = self.own.first_allowed?;
-        let (top, next) = (self.dag.top(), self.dag.quorum_round() + 1);
+        let (top, next) = (self.dag.top(), self.coins.finished(&self.dag) + 1);
         let joins = self.unordered.is_empty() && self.own.last_round() < top && first_allowed <= top;
-        let round = if joins { top } else { next };
+        let round = if joins { top.min(next) } else { next };
         let spoken = self.own.last_round().max(self.seen(self.own.id));
         let due = round >= first_allowed && round > spoken && self.own.pending.is_none();
         (due && !self.stopped && !self.is_behind()).then_some(round)
@@ -194,7 +194,7 @@ impl Order {
         assert!(payload.len() <= MAX_PAYLOAD, "the proposer keeps payloads within the limit");
         let round = self.next_round()?;
         let oldest = round.saturating_sub(self.public.depth).max(1);
-        let (parents, linked) = self.own.parents(&self.dag, round, oldest);
+        let (parents, linked) = self.own.parents(&self.dag, &self.coins, round, oldest);
         let header = Header {
             epoch: self.public.epoch,
             round,

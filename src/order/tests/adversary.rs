@@ -209,6 +209,60 @@ fn a_twin_that_a_block_has_as_parent_is_pulled_and_enters() {
 }
 
 #[test]
+fn a_false_coin_share_is_a_fault_with_evidence_and_the_block_stays() {
+    let keys = keys();
+    let mut order = keys.fresh(r(0));
+    let graph = full_graph(&keys, 4);
+    for block in &graph {
+        let _ = order.receive(block.author(), Arc::clone(block));
+    }
+    let parents: Vec<_> = graph[12..].iter().map(|block| block.reference()).collect();
+    let truthful = |author: u8| keys.block(5, r(author), &parents, b"");
+    let of_another = truthful(1).header().coin;
+    let header = Header { author: r(3), coin: of_another, ..truthful(3).header().clone() };
+    let lie = Arc::new(VerifiedBlock::sign(&keys.public, header, b"", &keys.identities[3]));
+
+    assert_eq!(order.receive(r(1), truthful(1)).len(), 1, "stored, no more");
+    assert_eq!(order.receive(r(3), Arc::clone(&lie)).len(), 1, "no quorum yet: the share is not looked at");
+    let effects = order.receive(r(2), truthful(2));
+    assert!(effects.contains(&Effect::Fault(Fault::CoinShare { block: Arc::clone(&lie) })));
+    assert_eq!((order.quorum_round(), order.next_round()), (5, Some(5)), "round 5 is not finished by a false share");
+    assert!(order.block(&lie.reference()).is_some());
+
+    let Some(Effect::Persist(own)) = order.propose(Timestamp(5), b"payload") else { panic!() };
+    let effects = order.persisted(own.round());
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::Fault(_))), "once");
+    assert_eq!(order.next_round(), Some(6), "the own share completes the quorum");
+    let Some(Effect::Persist(next)) = order.propose(Timestamp(6), b"payload") else { panic!() };
+    assert!(next.header().parents.contains(&lie.reference()), "what it carries is ordered all the same");
+}
+
+#[test]
+fn of_twins_the_one_with_a_good_share_counts_and_becomes_a_parent() {
+    let keys = keys();
+    let mut order = keys.fresh(r(0));
+    let graph = full_graph(&keys, 4);
+    for block in &graph {
+        let _ = order.receive(block.author(), Arc::clone(block));
+    }
+    let parents: Vec<_> = graph[12..].iter().map(|block| block.reference()).collect();
+    let truthful = |author: u8| keys.block(5, r(author), &parents, b"");
+    let good = truthful(3);
+    let header = Header { coin: truthful(1).header().coin, ..good.header().clone() };
+    let lie = Arc::new(VerifiedBlock::sign(&keys.public, header, b"", &keys.identities[3]));
+    for block in [lie, truthful(1), truthful(2)] {
+        let _ = order.receive(block.author(), block);
+    }
+    // A block that has it as parent makes the twin wanted.
+    let above: Vec<_> = [good.clone(), truthful(1), truthful(2)].iter().map(|block| block.reference()).collect();
+    let _ = order.receive(r(1), keys.block(6, r(1), &above, b""));
+    let _ = order.receive(r(3), Arc::clone(&good));
+    assert_eq!(order.next_round(), Some(6), "three good shares are there");
+    let Some(Effect::Persist(next)) = order.propose(Timestamp(6), b"payload") else { panic!() };
+    assert!(next.header().parents.contains(&good.reference()));
+}
+
+#[test]
 fn nobody_sees_an_own_block_before_it_is_durable() {
     let keys = keys();
     let mut order = keys.fresh(r(0));

@@ -55,7 +55,7 @@ fn the_bytes_of_a_block_are_frozen() {
     assert_eq!(data_encoding::HEXLOWER.encode(&bytes), include_str!("../../../tests/golden/block.hex").trim());
     assert_eq!(
         block.reference().digest.to_string(),
-        "1354e67dcdc29c99d4b9e831e89e66cd9ef918a78d8e3d26b9e53d9cf43be4f9"
+        "46d33a8c81bedaca2092fac1567bd6a089a35b96036c73e029f21b9e440b1c1b"
     );
 }
 
@@ -97,14 +97,14 @@ fn a_first_block_after_a_gap_needs_no_own_parent_but_must_say_so() {
 }
 
 #[test]
-fn a_coin_share_is_there_exactly_when_it_belongs_and_is_the_authors() {
+fn a_coin_share_is_there_exactly_when_it_belongs() {
     let keys = keys();
     let share = |author: u8, round| keys.coin(r(author)).share(&keys.public.coin_name(round));
     assert_eq!(fault(&keys, Header { coin: Some(share(1, 1)), ..header(4) }), BlockFault::CoinPresence);
     let missing = VerifiedBlock::sign(&keys.public, header(5), b"", &keys.identities[1]);
     assert_eq!(VerifiedBlock::verify(&keys.public, missing.bytes().to_vec()), Err(BlockFault::CoinPresence));
-    assert_eq!(fault(&keys, Header { coin: Some(share(1, 4)), ..header(7) }), BlockFault::Coin(r(1)));
-    assert_eq!(fault(&keys, Header { coin: Some(share(2, 3)), ..header(7) }), BlockFault::Coin(r(1)));
+    let of_another = Header { coin: Some(share(2, 3)), ..header(7) };
+    assert!(VerifiedBlock::verify(&keys.public, sign(&keys, of_another, b"")).is_ok(), "shares are judged later");
 }
 
 #[test]

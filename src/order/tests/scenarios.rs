@@ -23,6 +23,7 @@ impl Drawing {
         let public = &self.keys.public;
         let name = public.coin_name(round);
         let shares: Vec<_> = public.committee.ids().map(|id| (id, self.keys.coin(id).share(&name))).collect();
+        let shares = public.coin.verify_all(&name, &shares).unwrap();
         public.leaders(&public.coin.combine(&name, &shares).unwrap()).into_iter().map(|leader| leader.0).collect()
     }
 

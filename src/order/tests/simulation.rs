@@ -94,6 +94,28 @@ fn blocks_sent_to_one_replica_only_are_pulled_from_it() {
 }
 
 #[test]
+fn false_coin_shares_are_named_and_stop_nothing() {
+    for seed in seeds(8) {
+        let schedule = if seed % 2 == 0 { Schedule::Uniform } else { Schedule::Wild };
+        let world = run(seed, keys(4), schedule, &[(2, Behaviour::FalseShares)], 8);
+        let culprits: Vec<_> = world.faults.iter().filter(|(reporter, _)| *reporter != r(2)).collect();
+        assert!(!culprits.is_empty(), "seed {seed}");
+        for (_, fault) in culprits {
+            assert!(matches!(fault, Fault::CoinShare { block } if block.author() == r(2)), "seed {seed}: {fault}");
+        }
+    }
+    run(3, keys(7), Schedule::Wild, &[(0, Behaviour::FalseShares), (6, Behaviour::Equivocate)], 6);
+}
+
+/// The liar is among the fast ones: the slow one would jump over each round that the others finish with a false share.
+#[test]
+fn no_round_is_finished_by_false_shares_while_a_slow_replica_is_behind() {
+    for seed in seeds(4) {
+        run(seed, keys(4), Schedule::SlowLast, &[(1, Behaviour::FalseShares)], 8);
+    }
+}
+
+#[test]
 fn a_scheduler_against_leaders_in_turn_stops_nothing() {
     for seed in seeds(4) {
         run(seed, keys(4), Schedule::AgainstTurns, &[], 10);

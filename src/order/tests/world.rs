@@ -52,6 +52,8 @@ pub enum Behaviour {
     Equivocate,
     /// Each block to one other replica only, and no answers to fetches.
     Withhold,
+    /// Coin shares by another key, in every block.
+    FalseShares,
     /// Never runs.
     Dead,
 }
@@ -214,7 +216,7 @@ impl World {
     }
 
     pub fn is_quiet(&self) -> bool {
-        let running = self.replicas.iter().filter_map(|replica| replica.order.as_ref());
+        let running = self.correct().filter_map(|replica| replica.order.as_ref());
         running.into_iter().all(|order| !order.unfinished())
     }
 
@@ -304,8 +306,11 @@ impl World {
             }
         }
         let height = recovered.cursor.height;
-        let (mut order, effects) =
-            Order::new(public, replica, self.keys.identity(replica), self.keys.coin(replica), recovered);
+        let coin = match self.replicas[replica.index()].behaviour {
+            Behaviour::FalseShares => coin::deal(&public.committee, &mut self.rng).1.swap_remove(replica.index()),
+            _ => self.keys.coin(replica),
+        };
+        let (mut order, effects) = Order::new(public, replica, self.keys.identity(replica), coin, recovered);
         let mut nonce = [0; 32];
         self.rng.fill_bytes(&mut nonce);
         let startup = order.begin_start(record, nonce);
