@@ -114,6 +114,11 @@ pub const RSA_SHARE_BYTES: usize = RSA_MODULUS_BYTES + 32 + RSA_RESPONSE_BITS as
 /// Bytes of an encoded RSA public key, at most: modulus, generator and a verification key of each replica.
 pub const MAX_RSA_PUBLIC_BYTES: usize = RSA_MODULUS_BYTES * (MAX_REPLICAS + 2) + 2;
 
+/// Bytes that a sealed operation is padded to a multiple of, so that its length tells little: every registration takes one.
+pub const SEALED_PADDING: usize = 512;
+/// Bytes of a sealed message: the largest operation, padded.
+pub const MAX_SEALED_MESSAGE: usize = MAX_OPERATION + SEALED_PADDING;
+
 // --- signing ---
 
 /// Commitments in one batch of nonces: 64 bytes each, so that a full batch is a sixteenth of a block's payload.

@@ -3,8 +3,8 @@
 //! Armour ([`super::pem`]) around bytes, instead of TOML, so that no parser keeps copies of secrets behind:
 //!
 //! ```text
-//! version 1 ‖ id, 1 byte ‖ identity seed 32 ‖ link seed 32 ‖ coin share ‖ RSA share
-//!           ‖ number of zones, u16 ‖ (name in wire form ‖ share)* ‖ checksum 8
+//! version 1 ‖ id, 1 byte ‖ identity seed 32 ‖ link seed 32 ‖ coin share ‖ head share
+//!           ‖ sealing share ‖ RSA share ‖ number of zones, u16 ‖ (name in wire form ‖ share)* ‖ checksum 8
 //! ```
 //!
 //! where shares and names are byte strings after their length as u32 big-endian, zones are in the order of their names,
@@ -34,6 +34,8 @@ pub struct SecretBundle {
     /// Shows who it is on links.
     pub link: SecretKey,
     pub coin_share: SecretBytes,
+    pub head_share: SecretBytes,
+    pub sealing_share: SecretBytes,
     pub rsa_share: SecretBytes,
     /// Shares of the zones' signing keys.
     pub zone_shares: BTreeMap<Name, SecretBytes>,
@@ -57,16 +59,16 @@ impl SecretBundle {
     }
 
     fn encode(&self) -> SecretBytes {
-        let shares = [&self.coin_share, &self.rsa_share];
-        let shares = shares.iter().map(|share| 4 + share.len()).sum::<usize>();
+        let shares = self.shares().iter().map(|share| 4 + share.len()).sum::<usize>();
         let zones: usize = self.zone_shares.iter().map(|(name, share)| 8 + name.as_wire().len() + share.len()).sum();
         // Room for all at once, so that no copy is left behind by growing.
         let mut bytes = Zeroizing::new(Vec::with_capacity(2 + 32 + 32 + shares + 2 + zones + CHECKSUM));
         bytes.extend_from_slice(&[VERSION, self.id.0]);
         bytes.extend_from_slice(self.identity.seed().as_slice());
         bytes.extend_from_slice(self.link.seed().as_slice());
-        write_string(&mut bytes, &self.coin_share);
-        write_string(&mut bytes, &self.rsa_share);
+        for share in self.shares() {
+            write_string(&mut bytes, share);
+        }
         let zones = u16::try_from(self.zone_shares.len()).expect("a cluster has fewer than 65,536 zones");
         bytes.extend_from_slice(&zones.to_be_bytes());
         for (name, share) in &self.zone_shares {
@@ -76,6 +78,11 @@ impl SecretBundle {
         let checksum = checksum(&bytes);
         bytes.extend_from_slice(&checksum);
         bytes
+    }
+
+    /// Those of the cluster's own keys, in the order of the file.
+    fn shares(&self) -> [&SecretBytes; 4] {
+        [&self.coin_share, &self.head_share, &self.sealing_share, &self.rsa_share]
     }
 
     fn decode(bytes: &[u8]) -> Result<Self, String> {
@@ -117,8 +124,8 @@ impl<'a> Reader<'a> {
         let [id] = *self.array()?;
         let identity = SecretKey::from_seed(self.array()?);
         let link = SecretKey::from_seed(self.array()?);
-        let coin_share = Zeroizing::new(self.string()?.to_vec());
-        let rsa_share = Zeroizing::new(self.string()?.to_vec());
+        let mut share = || Some(Zeroizing::new(self.string()?.to_vec()));
+        let (coin_share, head_share, sealing_share, rsa_share) = (share()?, share()?, share()?, share()?);
         let mut zone_shares = BTreeMap::new();
         for _ in 0..u16::from_be_bytes(*self.array()?) {
             let name = Name::from_wire(self.string()?).ok()?;
@@ -128,7 +135,16 @@ impl<'a> Reader<'a> {
             }
         }
         let is_whole = self.0.is_empty() && usize::from(id) < MAX_REPLICAS;
-        is_whole.then_some(SecretBundle { id: ReplicaId(id), identity, link, coin_share, rsa_share, zone_shares })
+        is_whole.then_some(SecretBundle {
+            id: ReplicaId(id),
+            identity,
+            link,
+            coin_share,
+            head_share,
+            sealing_share,
+            rsa_share,
+            zone_shares,
+        })
     }
 
     fn array<const N: usize>(&mut self) -> Option<&'a [u8; N]> {
@@ -159,6 +175,8 @@ mod tests {
             identity: SecretKey::from_seed(&[1; 32]),
             link: SecretKey::from_seed(&[2; 32]),
             coin_share: Zeroizing::new(vec![3; 32]),
+            head_share: Zeroizing::new(vec![7; 33]),
+            sealing_share: Zeroizing::new(vec![8; 33]),
             rsa_share: Zeroizing::new(vec![4; 300]),
             zone_shares: [zone(".", 5), zone("names.example.", 6)].into(),
         }

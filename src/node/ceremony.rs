@@ -30,6 +30,7 @@ use crate::client::keyfile;
 use crate::committee::{Committee, ReplicaId};
 use crate::config::replica::{Listen, LogLevel};
 use crate::config::{ReplicaConfig, SecretBundle};
+use crate::crypto::bls::{heads, sealing};
 use crate::crypto::coin;
 use crate::crypto::digest::{Digest, hash};
 use crate::crypto::ed25519::SecretKey;
@@ -83,9 +84,11 @@ impl Deal {
         let Self { directory, committee, zones, port_base, primes } = self;
         let mut rng = OsRng;
         let (rsa, rsa_shares) = deal_rsa(&committee, primes, progress)?;
-        progress("dealing coin, zone and replica keys");
+        progress("dealing coin, head, sealing, zone and replica keys");
         let created = clock::now();
         let (coin, coin_shares) = coin::deal(&committee, &mut rng);
+        let (heads, head_shares) = heads::deal(&committee, &mut rng);
+        let (sealing, sealing_shares) = sealing::deal(&committee, &mut rng);
         let identities: Vec<SecretKey> = committee.ids().map(|_| SecretKey::generate(&mut rng)).collect();
         let links: Vec<SecretKey> = committee.ids().map(|_| SecretKey::generate(&mut rng)).collect();
         let registry = SecretKey::generate(&mut rng);
@@ -107,6 +110,8 @@ impl Deal {
             identities: identities.iter().map(SecretKey::public).collect(),
             links: links.iter().map(SecretKey::public).collect(),
             coin,
+            heads,
+            sealing,
             zones: genesis_zones,
             registry: registry.public(),
             authority,
@@ -118,13 +123,16 @@ impl Deal {
         keyfile::create(&directory.join("keys/registry.key"), &registry)?;
         write_trust(&directory, &genesis)?;
         let (network, genesis_bytes) = (genesis.network(), genesis.to_bytes());
-        let secrets = identities.into_iter().zip(links).zip(coin_shares).zip(rsa_shares).zip(zone_shares);
-        for (id, ((((identity, link), coin), rsa), zones)) in committee.ids().zip(secrets) {
+        let secrets = identities.into_iter().zip(links).zip(coin_shares).zip(head_shares).zip(sealing_shares);
+        let secrets = secrets.zip(rsa_shares).zip(zone_shares);
+        for (id, ((((((identity, link), coin), head), sealing), rsa), zones)) in committee.ids().zip(secrets) {
             let bundle = SecretBundle {
                 id,
                 identity,
                 link,
                 coin_share: Zeroizing::new(coin.to_bytes().to_vec()),
+                head_share: Zeroizing::new(head.to_bytes().to_vec()),
+                sealing_share: Zeroizing::new(sealing.to_bytes().to_vec()),
                 rsa_share: rsa.to_bytes(),
                 zone_shares: zones,
             };

@@ -19,6 +19,7 @@ use super::api::Api;
 use super::core::{Core, Input, Published};
 use crate::committee::ReplicaId;
 use crate::config::{ReplicaConfig, SecretBundle};
+use crate::crypto::bls::{HeadSecret, SealingSecret};
 use crate::crypto::coin::CoinSecret;
 use crate::crypto::ed25519::SecretKey;
 use crate::crypto::frost::FrostSecret;
@@ -198,6 +199,14 @@ fn check_keys(config: &ReplicaConfig, secrets: &SecretBundle, genesis: &Genesis)
     if genesis.identities[id.index()] != secrets.identity.public() || genesis.links[id.index()] != secrets.link.public()
     {
         bail!("secrets.key does not hold the keys that this network knows {id} by");
+    }
+    let head = HeadSecret::from_bytes(&secrets.head_share);
+    if !head.is_some_and(|head| head.index() == id && genesis.heads.matches(&head)) {
+        bail!("the head share in secrets.key is not of this network");
+    }
+    let sealing = SealingSecret::from_bytes(&secrets.sealing_share);
+    if !sealing.is_some_and(|sealing| sealing.index() == id && genesis.sealing.matches(&sealing)) {
+        bail!("the sealing share in secrets.key is not of this network");
     }
     let missing: Vec<String> = genesis
         .committee

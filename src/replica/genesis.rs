@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::codec::{self, CodecError};
 use crate::committee::Committee;
+use crate::crypto::bls::{HeadPublic, SealingPublic};
 use crate::crypto::coin::CoinPublic;
 use crate::crypto::digest::{Digest, hash};
 use crate::crypto::ed25519::PublicKey;
@@ -24,6 +25,10 @@ pub struct Genesis {
     /// Raw public keys of the links between replicas, by replica.
     pub links: Vec<PublicKey>,
     pub coin: CoinPublic,
+    /// Signs heads.
+    pub heads: HeadPublic,
+    /// What owners seal operations to.
+    pub sealing: SealingPublic,
     pub zones: Vec<GenesisZone>,
     /// Owner of the titles that the zone files bring.
     pub registry: PublicKey,
@@ -71,6 +76,8 @@ pub enum GenesisError {
     Codec(#[from] CodecError),
     #[error("the genesis has {found} keys for {expected} replicas")]
     Keys { found: usize, expected: usize },
+    #[error("the {0} key of the genesis was dealt to another committee")]
+    OtherCommittee(&'static str),
 }
 
 impl Genesis {
@@ -85,6 +92,12 @@ impl Genesis {
             if found != expected {
                 return Err(GenesisError::Keys { found, expected });
             }
+        }
+        if *genesis.heads.committee() != genesis.committee {
+            return Err(GenesisError::OtherCommittee("head"));
+        }
+        if *genesis.sealing.committee() != genesis.committee {
+            return Err(GenesisError::OtherCommittee("sealing"));
         }
         Ok(genesis)
     }

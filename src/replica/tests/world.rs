@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 use crate::ca::root::{RootFacts, root_tbs};
 use crate::ca::{certificate, profile::Period};
 use crate::committee::{Committee, ReplicaId};
+use crate::crypto::bls::{heads, sealing};
 use crate::crypto::coin::{self, CoinSecret};
 use crate::crypto::digest::{Digest, hash};
 use crate::crypto::ed25519::SecretKey;
@@ -86,6 +87,8 @@ pub fn fixture() -> &'static Fixture {
             identities: publics.clone(),
             links: publics.clone(),
             coin: coin.clone(),
+            heads: heads::deal(&committee, &mut rng).0,
+            sealing: sealing::deal(&committee, &mut rng).0,
             zones,
             registry: SecretKey::generate(&mut rng).public(),
             authority: Authority { key: rsa, certificate },

@@ -1,0 +1,150 @@
+//! Threshold signatures for heads: a quorum signs.
+
+use std::fmt;
+
+use rand_core::CryptoRngCore;
+use serde::{Deserialize, Serialize};
+use threshold_crypto::group::CurveAffine;
+use threshold_crypto::{G1Affine, G2Affine};
+use zeroize::Zeroizing;
+
+use super::SECRET_BYTES;
+use super::group::{G2Bytes, decode, encode_g2, hash_to_g2, negated, pairings_cancel};
+use super::keys::{self, EncodedPublic, PublicShares, Secret, interpolate};
+use crate::committee::{Committee, ReplicaId};
+use crate::crypto::digest::{Digest, hash};
+
+/// One replica's share of the key that signs heads. Wiped when dropped.
+pub struct HeadSecret(Secret);
+
+/// What everybody knows of the key that signs heads.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(try_from = "EncodedPublic", into = "EncodedPublic")]
+pub struct HeadPublic(PublicShares);
+
+/// One replica's share of the signature of one head: 96 bytes, unchecked.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeadShare(G2Bytes);
+
+/// The signature of one head: 96 bytes, unchecked.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeadSignature(G2Bytes);
+
+/// Deals a fresh key: the public part, and each replica's secret in order. The dealer forgets everything else.
+pub fn deal(committee: &Committee, rng: &mut impl CryptoRngCore) -> (HeadPublic, Vec<HeadSecret>) {
+    let (public, secrets) = keys::deal(committee, committee.quorum_threshold(), rng);
+    (HeadPublic(public), secrets.into_iter().map(HeadSecret).collect())
+}
+
+/// Where the digest of a head lies in G2.
+fn point_of(head: &Digest) -> G2Affine {
+    hash_to_g2(&hash("torrens v1 head signature", &[&head.0]).0)
+}
+
+impl HeadSecret {
+    pub fn index(&self) -> ReplicaId {
+        self.0.index
+    }
+
+    pub fn to_bytes(&self) -> Zeroizing<[u8; SECRET_BYTES]> {
+        self.0.to_bytes()
+    }
+
+    /// None if the bytes are not those of a share: wrong length, zero, or a scalar not reduced.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        Secret::from_bytes(bytes).map(Self)
+    }
+
+    /// This replica's share of the signature of the head with this digest. The same share every time.
+    pub fn sign(&self, head: &Digest) -> HeadShare {
+        let share = self.0.scalar.sign_g2(point_of(head));
+        let point: G2Affine = decode(&share.to_bytes()).expect("a scalar that is not zero times a point that is not");
+        HeadShare(encode_g2(&point))
+    }
+}
+
+impl HeadPublic {
+    pub fn committee(&self) -> &Committee {
+        &self.0.committee
+    }
+
+    /// Whether `secret` is the share that this key has dealt to its index.
+    pub fn matches(&self, secret: &HeadSecret) -> bool {
+        self.0.matches(&secret.0)
+    }
+
+    /// Whether `share` is `author`'s share of the signature of this head.
+    #[must_use]
+    pub fn verify_share(&self, author: ReplicaId, head: &Digest, share: &HeadShare) -> bool {
+        self.0.share(author).is_some_and(|key| is_signed(key, head, &share.0))
+    }
+
+    /// Whether `signature` is the cluster's under this head.
+    #[must_use]
+    pub fn verify(&self, head: &Digest, signature: &HeadSignature) -> bool {
+        is_signed(self.0.key, head, &signature.0)
+    }
+
+    /// The signature of this head, from shares by different authors that together are a quorum. Shares need not be
+    /// verified: the result is. None if there are too few, or if one is bad, and [`Self::verify_share`] tells which.
+    pub fn combine(&self, head: &Digest, shares: &[(ReplicaId, HeadShare)]) -> Option<HeadSignature> {
+        let decoded = self.0.enough(shares)?.iter().map(|(author, share)| Some((*author, decode(share.bytes())?)));
+        let points: Vec<(ReplicaId, G2Affine)> = decoded.collect::<Option<_>>()?;
+        let signature = HeadSignature(encode_g2(&interpolate(&points)));
+        self.verify(head, &signature).then_some(signature)
+    }
+}
+
+fn is_signed(key: G1Affine, head: &Digest, signature: &G2Bytes) -> bool {
+    let Some(signature) = decode(signature.as_flattened()) else { return false };
+    pairings_cancel(&[(key, point_of(head)), (negated(G1Affine::one()), signature)])
+}
+
+impl HeadShare {
+    fn bytes(&self) -> &[u8] {
+        self.0.as_flattened()
+    }
+}
+
+impl HeadSignature {
+    pub fn to_bytes(&self) -> [u8; 96] {
+        self.0.as_flattened().try_into().expect("3 times 32 bytes")
+    }
+
+    /// Any 96 bytes; [`HeadPublic::verify`] judges them.
+    pub fn from_bytes(bytes: &[u8; 96]) -> Self {
+        Self(bytes.as_chunks().0.try_into().expect("3 times 32 bytes"))
+    }
+}
+
+impl TryFrom<EncodedPublic> for HeadPublic {
+    type Error = &'static str;
+
+    fn try_from(encoded: EncodedPublic) -> Result<Self, Self::Error> {
+        PublicShares::from_encoded(encoded, Committee::quorum_threshold).map(Self)
+    }
+}
+
+impl From<HeadPublic> for EncodedPublic {
+    fn from(public: HeadPublic) -> Self {
+        public.0.into()
+    }
+}
+
+impl fmt::Debug for HeadSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HeadSecret([redacted] of {})", self.0.index)
+    }
+}
+
+impl fmt::Debug for HeadShare {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HeadShare({}…)", data_encoding::HEXLOWER.encode(&self.0[0][..4]))
+    }
+}
+
+impl fmt::Debug for HeadSignature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HeadSignature({}…)", data_encoding::HEXLOWER.encode(&self.0[0][..4]))
+    }
+}
