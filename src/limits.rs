@@ -4,6 +4,21 @@
 
 /// Replicas, at most. A set of replicas is one machine word; protocols with n² messages are not meant for more.
 pub const MAX_REPLICAS: usize = 64;
+/// Maximal sets that may fail together: asked at every quorum, and their triples at a start. 16 replicas of which any
+/// four may fail have 1,820; those are a threshold.
+pub const MAX_FAIL_PRONE_SETS: usize = 1024;
+/// Unions of classes looked at to find the maximal sets.
+pub const MAX_FAIL_PRONE_UNIONS: usize = 16_384;
+/// Shares that one secret is dealt in, over all replicas: verified one by one where a batch fails.
+pub const MAX_SHARING_ROWS: usize = 256;
+/// Shares of one secret at one replica: what each of its blocks carries of a coin.
+pub const MAX_SHARES_PER_REPLICA: usize = 32;
+/// Weight of one replica, which is how many shares it has.
+pub const MAX_WEIGHT: usize = MAX_SHARES_PER_REPLICA;
+/// Steps of the search for a schedule that stops the order: some seconds, once for each structure that is loaded.
+pub const MAX_CORE_STEPS: u64 = 4_000_000;
+/// Bytes of a structure as it is written.
+pub const MAX_STRUCTURE_TEXT: usize = 8 * 1024;
 
 // --- names and records (RFC 1035 §2.3.4; reliability D9) ---
 

@@ -13,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::client::Cluster;
 use crate::client::probe;
 use crate::committee::{Committee, ReplicaId};
+use crate::config;
 use crate::directory::master::{ZoneFile, parse_zone};
 use crate::directory::name::Name;
 use crate::limits::TESTBED_POLL;
@@ -24,6 +25,7 @@ use crate::node::ceremony::{Deal, Primes, cluster_file, zone_file_stem};
 Examples:
   torrens testbed --dir demo
   torrens testbed --dir demo --replicas 7 --zone example.zone --zone other.zone
+  torrens testbed --dir demo --structure config/classes-9.toml
 
 Replica i listens on 127.0.0.1, port P + 20·i: DNS; + 4: HTTP API and metrics; + 5: peers.
 DIR/trust holds what validators trust, with a ready unbound.conf; DIR/cluster.toml is for `torrens title` and the like.")]
@@ -34,6 +36,9 @@ pub struct TestbedArgs {
     /// Replicas; f of n = 3f + 1 may fail
     #[arg(long, value_name = "N", default_value_t = 4)]
     replicas: usize,
+    /// What may fail together, instead of any f of N: a file as in config/
+    #[arg(long, value_name = "FILE", conflicts_with = "replicas")]
+    structure: Option<PathBuf>,
     /// Zone to serve, a master file; repeat for several
     #[arg(long = "zone", value_name = "FILE")]
     zones: Vec<PathBuf>,
@@ -75,13 +80,12 @@ impl TestbedArgs {
         } else {
             self.zones.iter().map(|path| read_zone(path)).collect::<anyhow::Result<_>>()?
         };
-        let deal = Deal {
-            directory: self.dir.clone(),
-            committee: Committee::new(self.replicas)?,
-            zones,
-            port_base: self.port_base,
-            primes: self.primes(),
+        let committee = match &self.structure {
+            Some(path) => config::structure::read(path)?,
+            None => Committee::new(self.replicas)?,
         };
+        let deal =
+            Deal { directory: self.dir.clone(), committee, zones, port_base: self.port_base, primes: self.primes() };
         fs::create_dir_all(&self.dir).with_context(|| format!("cannot create {}", self.dir.display()))?;
         deal.run(&|what| progress.tell(what))
     }

@@ -2,7 +2,8 @@
 //!
 //! ```toml
 //! network = "64 hexadecimal digits"
-//! faults = 1
+//! faults = 1                   # of the replicas; with `weights = [2, 1, …]` by weight; or, instead, such a family as
+//!                              # `fail-prone = "any 2 replicas or any 1 of [0 1 2 3, 4 5, 6 7, 8]"`
 //! ca = "trust/ca.pem"          # relative to this file
 //!
 //! [[replica]]
@@ -24,7 +25,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::input::{self, InputError};
-use crate::committee::{Committee, ReplicaId};
+use crate::committee::{Committee, FailProne, ReplicaId};
 use crate::crypto::digest::Digest;
 use crate::crypto::ed25519::PublicKey;
 use crate::directory::name::Name;
@@ -76,9 +77,9 @@ impl Cluster {
     pub fn to_toml(&self) -> String {
         let quoted = |text: String| toml::Value::String(text).to_string();
         let mut text = format!(
-            "network = \"{}\"\nfaults = {}\nca = {}\n",
+            "network = \"{}\"\n{}\nca = {}\n",
             self.network,
-            self.committee.faults(),
+            self.committee.to_toml(),
             quoted(self.ca.display().to_string())
         );
         for Replica { id, api, dns, identity } in &self.replicas {
@@ -95,11 +96,7 @@ impl Cluster {
     fn parse(text: &str, folder: &Path) -> Result<Self, Complaint> {
         let file: ClusterFile =
             toml::from_str(text).map_err(|error| (error.span(), error.message().trim().to_owned()))?;
-        let committee = Committee::new(file.replica.len()).map_err(|error| (None, error.to_string()))?;
-        if *file.faults.get_ref() != committee.faults() {
-            let what = format!("faults must be {} with {} replicas (n ≥ 3f + 1)", committee.faults(), committee.len());
-            return Err((Some(file.faults.span()), what));
-        }
+        let committee = file.committee()?;
         let network = value(&file.network, "64 hexadecimal digits", Digest::parse)?;
         let mut replicas: Vec<Replica> = Vec::with_capacity(file.replica.len());
         for (at, replica) in file.replica.into_iter().enumerate() {
@@ -125,7 +122,10 @@ type Complaint = (Option<Range<usize>>, String);
 #[serde(deny_unknown_fields)]
 struct ClusterFile {
     network: Spanned<String>,
-    faults: Spanned<usize>,
+    faults: Option<Spanned<u16>>,
+    weights: Option<Spanned<Vec<u8>>>,
+    #[serde(rename = "fail-prone")]
+    fail_prone: Option<Spanned<String>>,
     ca: PathBuf,
     replica: Vec<ReplicaTable>,
     zone: Vec<ZoneTable>,
@@ -145,6 +145,34 @@ struct ReplicaTable {
 struct ZoneTable {
     name: Spanned<String>,
     dnskey: Spanned<String>,
+}
+
+impl ClusterFile {
+    fn committee(&self) -> Result<Committee, Complaint> {
+        let replicas = self.replica.len();
+        match (&self.faults, &self.weights, &self.fail_prone) {
+            (Some(faults), None, None) => {
+                let most = Committee::new(replicas).map_err(|error| (None, error.to_string()))?.faults();
+                let faults = (usize::from(*faults.get_ref()), faults.span());
+                Committee::threshold(replicas, faults.0).map_err(|_| {
+                    (Some(faults.1), format!("faults must be {most} with {replicas} replicas, or less (n ≥ 3f + 1)"))
+                })
+            }
+            (Some(faults), Some(weights), None) if weights.get_ref().len() == replicas => {
+                Committee::weighted(weights.get_ref(), *faults.get_ref())
+                    .map_err(|error| (Some(weights.span()), error.to_string()))
+            }
+            (None, None, Some(text)) => {
+                let wrong = |what| (Some(text.span()), what);
+                let family = FailProne::parse(text.get_ref(), &|_| None).map_err(wrong)?;
+                Committee::general(replicas, family).map_err(|error| wrong(error.to_string()))
+            }
+            (_, Some(weights), _) => {
+                Err((Some(weights.span()), format!("weights go with faults, one for each of the {replicas} replicas")))
+            }
+            _ => Err((None, "either faults or fail-prone says what may fail together".to_owned())),
+        }
+    }
 }
 
 impl ReplicaTable {
@@ -219,6 +247,29 @@ pub mod tests {
         let text = cluster.to_toml();
         cluster.ca = "demo/trust/ca.pem".into();
         assert_eq!(Cluster::parse(&text, Path::new("demo")), Ok(cluster));
+    }
+
+    #[test]
+    fn every_kind_of_structure_is_written_and_read_back() {
+        let family = "any 2 replicas or any 1 of [0 1 2 3, 4 5, 6 7, 8]";
+        let committees = [
+            Committee::threshold(7, 1),
+            Committee::weighted(&[2, 2, 2, 1, 1, 1], 2),
+            Committee::general(9, FailProne::parse(family, &|_| None).unwrap()),
+        ];
+        for committee in committees.map(Result::unwrap) {
+            let apis: Vec<String> = committee.ids().map(|id| format!("127.0.0.1:{}", 5304 + u16::from(id.0))).collect();
+            let cluster = Cluster { committee, ..cluster_of(&apis) };
+            assert_eq!(Cluster::parse(&cluster.to_toml(), Path::new("")), Ok(cluster));
+        }
+        let text = four().to_toml();
+        assert!(
+            complaint(&text.replace("faults = 1", "fail-prone = \"any 2 replicas\"")).contains("cover every replica")
+        );
+        assert!(complaint(&text.replace("faults = 1\n", "")).contains("either faults or fail-prone"));
+        assert!(
+            complaint(&text.replace("faults = 1", "faults = 1\nweights = [1, 2]")).starts_with("3: weights go with")
+        );
     }
 
     #[test]

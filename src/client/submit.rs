@@ -1,6 +1,6 @@
 //! Submitting: carry a signed operation to enough replicas, then wait until enough of them report the same outcome.
 //!
-//! First to f + 1 replicas, so that a correct one has it; which ones follows from its digest, so that load spreads. If
+//! First to a kernel (f + 1 replicas), so that a correct one has it; which ones follows from its digest, so that load spreads. If
 //! one of them fails, or there is no confirmation within a second, to all the others as well. Every replica is asked
 //! for the outcome from the start, by long polls: whoever ordered it can tell.
 
@@ -63,7 +63,7 @@ impl Client {
             tasks.spawn(carrier(id).poll(deadline));
         }
         let mut order = ranked(&self.cluster.committee, &digest);
-        let rest = order.split_off(self.cluster.committee.kernel_threshold());
+        let rest = order.split_off(first_kernel(&self.cluster.committee, &order));
         for id in order {
             tasks.spawn(carrier(id).deliver(bytes.clone()));
         }
@@ -106,6 +106,17 @@ fn ranked(committee: &Committee, digest: &Digest) -> Vec<ReplicaId> {
     let mut ids: Vec<ReplicaId> = committee.ids().collect();
     ids.sort_by_key(|&id| rank(committee, digest, id));
     ids
+}
+
+/// How many of `order`, from its beginning, are a kernel.
+fn first_kernel(committee: &Committee, order: &[ReplicaId]) -> usize {
+    let mut taken = ReplicaSet::EMPTY;
+    let before = order.iter().take_while(|&&id| {
+        let enough = committee.is_kernel(taken);
+        taken.insert(id);
+        !enough
+    });
+    before.count()
 }
 
 /// What a replica was found to say.
@@ -244,7 +255,7 @@ impl Tally {
             self.acknowledged.len(),
             self.refused.len(),
             self.outcomes.len(),
-            self.committee.kernel_threshold(),
+            self.committee.kernel_in_words(),
         )
     }
 }

@@ -95,7 +95,7 @@ impl<T: PartialEq> Votes<T> {
     /// Why there is none, in figures that hold whatever single replicas claim.
     pub fn why_not(&self) -> String {
         let replicas = self.committee.len();
-        let need = self.committee.kernel_threshold();
+        let need = self.committee.kernel_in_words();
         let mut why =
             format!("{} of {replicas} replicas answered, and no {need} of them said the same", self.answered.len());
         if let Some(height) = self.too_old {

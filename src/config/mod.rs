@@ -3,6 +3,7 @@
 //! | file | for | module |
 //! |---|---|---|
 //! | `replica.toml` | one replica: addresses, data directory | [`replica`] |
+//! | `structure.toml` | the ceremony: which replicas may fail together | [`structure`] |
 //!
 //! Secret files are written whole or not at all, readable by their owner only, and never over another file.
 
@@ -10,6 +11,7 @@ mod file;
 mod pem;
 pub mod replica;
 pub mod secrets;
+pub mod structure;
 
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -41,11 +41,12 @@ use zeroize::Zeroizing;
 
 use super::ed25519::{PublicKey, Signature};
 use crate::committee::{Committee, ReplicaId};
+use crate::limits::MAX_REPLICAS;
 
 /// Shares a fresh key: any kernel signs. The key itself exists only inside this call.
 pub fn deal(committee: &Committee, rng: &mut impl CryptoRngCore) -> (FrostPublic, Vec<FrostSecret>) {
     let replicas = u16::try_from(committee.len()).expect("a committee has at most 64 replicas");
-    let threshold = u16::try_from(committee.kernel_threshold()).expect("fewer than the replicas");
+    let threshold = u16::try_from(committee.signing_threshold()).expect("fewer than the replicas");
     let (shares, package) = keys::generate_with_dealer(replicas, threshold, keys::IdentifierList::Default, rng)
         .expect("2 ≤ f + 1 ≤ n, since a committee stands at least one fault");
     let secrets = committee.ids().map(|id| {
@@ -95,6 +96,11 @@ impl FrostPublic {
     pub fn threshold(&self) -> usize {
         usize::from(self.threshold)
     }
+
+    /// Whether the key is shared as the committee's signing keys are.
+    pub fn suits(&self, committee: &Committee) -> bool {
+        self.threshold() == committee.signing_threshold() && self.package.verifying_shares().len() == committee.len()
+    }
 }
 
 impl fmt::Debug for FrostPublic {
@@ -119,7 +125,7 @@ impl TryFrom<PublicBytes> for FrostPublic {
 
     fn try_from(bytes: PublicBytes) -> Result<Self, FrostError> {
         let count = bytes.verifying_shares.len();
-        if Committee::new(count).ok().is_none_or(|it| it.kernel_threshold() != usize::from(bytes.threshold)) {
+        if !(4..=MAX_REPLICAS).contains(&count) || !(2..=count.div_ceil(2)).contains(&usize::from(bytes.threshold)) {
             return Err(FrostError::BadThreshold);
         }
         let mut shares = BTreeMap::new();

@@ -76,8 +76,8 @@ pub enum GenesisError {
     Codec(#[from] CodecError),
     #[error("the genesis has {found} keys for {expected} replicas")]
     Keys { found: usize, expected: usize },
-    #[error("the {0} key of the genesis was dealt to another committee")]
-    OtherCommittee(&'static str),
+    #[error("the {key} is not shared as this network's committee asks ({structure}): deal the keys anew")]
+    Structure { key: String, structure: String },
 }
 
 impl Genesis {
@@ -93,13 +93,22 @@ impl Genesis {
                 return Err(GenesisError::Keys { found, expected });
             }
         }
-        if *genesis.heads.committee() != genesis.committee {
-            return Err(GenesisError::OtherCommittee("head"));
-        }
-        if *genesis.sealing.committee() != genesis.committee {
-            return Err(GenesisError::OtherCommittee("sealing"));
-        }
+        genesis.check_structure()?;
         Ok(genesis)
+    }
+
+    /// Every key is dealt to this committee: one dealt to another would sign with too few, or never.
+    fn check_structure(&self) -> Result<(), GenesisError> {
+        let dealt_here = |committee: &Committee, key: &str| (*committee == self.committee, format!("key for {key}"));
+        let coin = dealt_here(self.coin.committee(), "coins");
+        let heads = dealt_here(self.heads.committee(), "heads");
+        let sealing = dealt_here(self.sealing.committee(), "sealed operations");
+        let authority = (self.authority.key.suits(&self.committee), "authority's key".to_owned());
+        let zones = self.zones.iter().map(|zone| (zone.key.suits(&self.committee), format!("key of {}", zone.apex)));
+        match [coin, heads, sealing, authority].into_iter().chain(zones).find(|(suits, _)| !suits) {
+            Some((_, key)) => Err(GenesisError::Structure { key, structure: self.committee.to_string() }),
+            None => Ok(()),
+        }
     }
 
     /// The network that this genesis starts: every signed byte string is bound to it.

@@ -98,7 +98,7 @@ impl Scheduler {
         while let Some(id) = self.book.waiting_rsa.pop_first() {
             let mut asked = ReplicaSet::EMPTY;
             for candidate in self.preference(lot, id, 0) {
-                if !self.committee.is_kernel(asked) {
+                if !self.committee.can_sign(asked) {
                     asked.insert(candidate);
                 }
             }
@@ -118,7 +118,7 @@ impl Scheduler {
         }
     }
 
-    /// Assigns waiting zone tasks, oldest first, while a kernel has nonces. Gives those assigned.
+    /// Assigns waiting zone tasks, oldest first, while enough signers have nonces. Gives those assigned.
     fn assign_frost(&mut self, lot: &Lot, step: &mut Step) -> Vec<TaskId> {
         let mut assigned = Vec::new();
         while let Some(&id) = self.book.waiting.first() {
@@ -158,8 +158,8 @@ impl Scheduler {
         }
     }
 
-    /// Signers of one attempt with a nonce of each, the preferred ones first and `included` in any case; none if fewer
-    /// than a kernel have nonces.
+    /// Signers of one attempt with a nonce of each, the preferred ones first and `included` in any case; none if
+    /// too few have nonces.
     fn draw(
         &mut self,
         lot: &Lot,
@@ -169,7 +169,7 @@ impl Scheduler {
         step: &mut Step,
     ) -> Option<BTreeMap<ReplicaId, (NonceRef, CheckedCommitment)>> {
         let with_nonces = self.book.pools.iter().filter(|(_, pool)| pool.unused() > 0).map(|(&id, _)| id);
-        if !self.committee.is_kernel(with_nonces.collect()) {
+        if !self.committee.can_sign(with_nonces.collect()) {
             return None;
         }
         let order = self.preference(lot, task, attempt).into_iter().filter(|&id| Some(id) != included);
@@ -180,7 +180,7 @@ impl Scheduler {
             } else if Some(id) == included {
                 return None;
             }
-            if self.committee.is_kernel(chosen.keys().copied().collect()) {
+            if self.committee.can_sign(chosen.keys().copied().collect()) {
                 return Some(chosen.into_iter().map(|(id, checked)| (id, (self.take(id).nonce, checked))).collect());
             }
         }

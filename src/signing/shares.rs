@@ -121,7 +121,7 @@ impl Scheduler {
             vec![author]
         } else {
             let present: ReplicaSet = state.shares.keys().copied().collect();
-            if !self.committee.is_kernel(present) {
+            if !self.committee.can_sign(present) {
                 return;
             }
             let combiner = Arc::clone(self.authority.as_ref().expect("certificate tasks open only if there is one"));

@@ -84,7 +84,7 @@ fn share_exponent(
     let private = Option::from(Uint::<LIMBS>::from(EXPONENT).invert_odd_mod(&order));
     let private = Zeroizing::new(private.expect("e is prime, and p' and q' are larger primes"));
     let mut coefficients = vec![element(&private)];
-    for _ in 1..committee.kernel_threshold() {
+    for _ in 1..committee.signing_threshold() {
         let random = Uint::random_mod_vartime(&mut Randomness(rng), order.as_nz_ref());
         coefficients.push(element(&Zeroizing::new(random)));
     }

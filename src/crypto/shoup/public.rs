@@ -10,7 +10,7 @@ use super::lagrange::{self, Coefficient};
 use super::number::{Element, LIMBS, Number, Ring};
 use super::{EXPONENT, pkcs1};
 use crate::committee::{Committee, ReplicaId};
-use crate::limits::{RSA_MODULUS_BITS, RSA_MODULUS_BYTES};
+use crate::limits::{MAX_REPLICAS, RSA_MODULUS_BITS, RSA_MODULUS_BYTES};
 
 /// An RSA public key with the verification keys of its shares.
 ///
@@ -31,8 +31,8 @@ pub struct RsaPublic {
 pub enum KeyError {
     #[error("verification keys of {0} replicas: no such committee")]
     Committee(usize),
-    #[error("{threshold} shares sign, where a kernel of {replicas} replicas is {kernel}")]
-    Threshold { threshold: usize, replicas: usize, kernel: usize },
+    #[error("{threshold} shares sign, of {replicas}: from 2 to just over half make sense")]
+    Threshold { threshold: usize, replicas: usize },
     #[error("the modulus is not a product of two safe primes, of 2048 bits together")]
     Modulus,
     #[error("verification keys that are not squares modulo N, or of small order")]
@@ -58,10 +58,11 @@ impl TryFrom<Unchecked> for RsaPublic {
     fn try_from(fields: Unchecked) -> Result<Self, KeyError> {
         let Unchecked { modulus, threshold, generator, verification } = fields;
         let replicas = verification.len();
-        let committee = Committee::new(replicas).map_err(|_| KeyError::Committee(replicas))?;
-        let kernel = committee.kernel_threshold();
-        if usize::from(threshold) != kernel {
-            return Err(KeyError::Threshold { threshold: threshold.into(), replicas, kernel });
+        if !(4..=MAX_REPLICAS).contains(&replicas) {
+            return Err(KeyError::Committee(replicas));
+        }
+        if !(2..=replicas.div_ceil(2)).contains(&usize::from(threshold)) {
+            return Err(KeyError::Threshold { threshold: threshold.into(), replicas });
         }
         if modulus.0.bits_vartime() != RSA_MODULUS_BITS || !modulus.0.bit_vartime(0) {
             return Err(KeyError::Modulus);
@@ -83,7 +84,7 @@ impl RsaPublic {
     ) -> Result<Self, KeyError> {
         Self::try_from(Unchecked {
             modulus: Number(modulus),
-            threshold: committee.kernel_threshold() as u8,
+            threshold: committee.signing_threshold() as u8,
             generator: Number(generator),
             verification: verification.into_iter().map(Number).collect(),
         })
@@ -105,6 +106,11 @@ impl RsaPublic {
     /// How many shares make a signature.
     pub fn threshold(&self) -> usize {
         usize::from(self.threshold)
+    }
+
+    /// Whether the key is shared as the committee's signing keys are.
+    pub fn suits(&self, committee: &Committee) -> bool {
+        self.threshold() == committee.signing_threshold() && self.replicas() == committee.len()
     }
 
     /// N, big-endian.

@@ -92,7 +92,7 @@ impl RsaCombiner for FakeRsa {
     fn combine(&self, message: &[u8], shares: &BTreeMap<ReplicaId, Vec<u8>>) -> Result<Vec<u8>, Vec<ReplicaId>> {
         let (good, bad): (Vec<_>, Vec<_>) =
             shares.iter().map(|(&id, share)| (id, *share == fake_share(message, id))).partition(|(_, good)| *good);
-        if self.0.is_kernel(good.iter().map(|(id, _)| *id).collect()) {
+        if self.0.can_sign(good.iter().map(|(id, _)| *id).collect()) {
             return Ok(fake_signature(message));
         }
         Err(bad.into_iter().map(|(id, _)| id).collect())
