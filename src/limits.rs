@@ -133,6 +133,8 @@ pub const MAX_RSA_PUBLIC_BYTES: usize = RSA_MODULUS_BYTES * (MAX_REPLICAS + 2) +
 pub const SEALED_PADDING: usize = 512;
 /// Bytes of a sealed message: the largest operation, padded.
 pub const MAX_SEALED_MESSAGE: usize = MAX_OPERATION + SEALED_PADDING;
+/// Bytes of an envelope: the ciphertext's two points and the message.
+pub const MAX_ENVELOPE: usize = 48 + 96 + MAX_SEALED_MESSAGE;
 
 // --- signing ---
 
@@ -330,6 +332,22 @@ pub const STRAGGLERS_MS: u64 = 500;
 pub const MAX_OPERATIONS_PER_BLOCK: usize = 1024;
 /// Signature shares in one block. The genesis of a large zone needs thousands, in a few blocks.
 pub const MAX_SHARES_PER_BLOCK: usize = 4096;
+/// Envelopes in one block. Each costs every replica some 5 ms to check and open: with 4, what one liar puts in a round takes
+/// 20 ms, and rounds full of them carry more registrations than there are people who register.
+pub const MAX_SEALED_PER_BLOCK: usize = 4;
+/// Envelopes of one author's blocks that are ordered and not executed: those of eight full blocks, as many as come
+/// while the first of them is opened.
+pub const MAX_SEALED_WAITING: usize = 8 * MAX_SEALED_PER_BLOCK;
+/// Decryption shares in one block: 64 replicas open what all of them sealed in a round in four blocks.
+pub const MAX_OPENINGS_PER_BLOCK: usize = 64;
+/// Bytes of one author's blocks that wait behind what is sealed: four of the largest. At 64 replicas, 256 MiB at most.
+pub const MAX_BACKLOG_BYTES: usize = 4 * MAX_PAYLOAD;
+/// Bytes that a waiting block counts beyond its contents.
+pub const BACKLOG_BLOCK_OVERHEAD: usize = 64;
+/// Envelopes that passed the check at the door and are remembered until they are ordered: 5 MiB if all are of the largest.
+pub const MAX_CHECKED_ENVELOPES: usize = 64;
+/// Envelopes checked at the door at a time, each for some 5 ms of one core: whoever sends junk leaves the others to the order.
+pub const MAX_ENVELOPE_CHECKS: usize = 1;
 /// Bytes of operations that wait at one replica to be ordered.
 pub const MAX_POOL_BYTES: usize = 16 * 1024 * 1024;
 /// Rounds that each further replica waits before it proposes an operation that another should have proposed: one to

@@ -29,6 +29,10 @@ pub enum Table {
     Emitted = 8,
     /// (zone, index in the version's plan as u32 big-endian) → RRSIG RDATA of a version that is being signed.
     Version = 9,
+    /// Ticket as u64 big-endian → envelope that is ordered and not executed.
+    Sealed = 10,
+    /// Height as u64 big-endian → commit that waits until what is sealed is opened.
+    Backlog = 11,
 }
 
 /// One change: a row written, or deleted if there is no value.

@@ -25,13 +25,18 @@ pub struct OwnerArgs {
     /// Your key file
     #[arg(long, value_name = "FILE")]
     pub key: PathBuf,
+    /// Encrypt it to the cluster: nobody can read what you ask for, and ask for it first, before your place in the order
+    /// is fixed. Takes a little longer
+    #[arg(long)]
+    pub sealed: bool,
     #[command(flatten)]
     pub cluster: ClusterArgs,
 }
 
 impl OwnerArgs {
     pub fn open(&self) -> Result<Owner, Failure> {
-        Ok(Owner { key: keyfile::load(&self.key)?, client: self.cluster.client()?, name: self.name.clone() })
+        let (key, client) = (keyfile::load(&self.key)?, self.cluster.client()?);
+        Ok(Owner { key, client, name: self.name.clone(), sealed: self.sealed })
     }
 
     /// ` --key K --cluster C`, for the command to type next.
@@ -45,6 +50,8 @@ pub struct Owner {
     pub key: SecretKey,
     pub client: Client,
     pub name: Name,
+    /// Whether nobody is to know of it before it is ordered.
+    pub sealed: bool,
 }
 
 /// How an operation went.
@@ -69,13 +76,15 @@ impl Owner {
             let zones: Vec<String> = cluster.zones.iter().map(|zone| zone.name.to_string()).collect();
             return Err(Failure::Usage(format!("{} lies in no zone of this cluster: {}", self.name, zones.join(" "))));
         };
-        let title = self.client.title(&self.name).await?;
-        let (sequence, previous) = match (&action, &title.body) {
-            (Action::Register, _) => (0, Digest::ZERO),
-            (_, Some(title)) => (title.sequence.saturating_add(1), title.head),
-            (_, None) => return Ok(Done::Refused(no_such_title(&self.name))),
+        let (sequence, previous, agreed_time) = if action == Action::Register {
+            // Not the title: to ask for a free name would tell the replicas which one is about to be taken.
+            (0, Digest::ZERO, self.client.status().await?.cluster.agreed_time)
+        } else {
+            let title = self.client.title(&self.name).await?;
+            let Some(last) = &title.body else { return Ok(Done::Refused(no_such_title(&self.name))) };
+            (last.sequence.saturating_add(1), last.head, title.agreed_time)
         };
-        let now = title.agreed_time.max(local_time());
+        let now = agreed_time.max(local_time());
         let operation = Operation {
             network: cluster.network,
             zone,
@@ -96,7 +105,9 @@ impl Owner {
             let refusal = DoorRefusal::TooLarge;
             return Ok(Done::Refused(Report::refused(refusal.code(), &refusal.to_string())));
         }
-        let submission = self.client.submit(&signed).await.map_err(|error| {
+        let submission =
+            if self.sealed { self.client.submit_sealed(&signed).await } else { self.client.submit(&signed).await };
+        let submission = submission.map_err(|error| {
             let digest = SignedOperation::digest_of_bytes(&bytes);
             Failure::NotConfirmed(format!(
                 "{error}\nOperation {digest} may still be executed until {}; `torrens title history {}` tells.",

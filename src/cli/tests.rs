@@ -11,6 +11,7 @@ use clap::Parser;
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::client::cluster::tests::sealing_key;
 use crate::client::cluster::{Cluster, Replica, Zone};
 use crate::committee::{Committee, ReplicaId};
 use crate::crypto::digest::Digest;
@@ -20,6 +21,7 @@ use crate::directory::name::Name;
 use crate::directory::operation::{Action, SignedOperation};
 use crate::directory::title::{Event, HistoryEntry};
 use crate::http::{Backend, Until, router, serve};
+use crate::replica::envelope::{self, Envelope};
 use crate::replica::report::*;
 
 const NETWORK: Digest = Digest([0x11; 32]);
@@ -32,6 +34,8 @@ struct World {
     titles: BTreeMap<Name, TitleReport>,
     history: BTreeMap<Name, Vec<HistoryEntry>>,
     outcomes: BTreeMap<Digest, OutcomeReport>,
+    /// Names that were asked for.
+    asked: Vec<Name>,
 }
 
 impl World {
@@ -67,6 +71,18 @@ impl World {
         };
         let report = OutcomeReport { digest, position, height: position, agreed_time: NOW, result, visible: true };
         self.outcomes.insert(digest, report);
+        Ok(digest)
+    }
+
+    /// Opens an envelope, with the shares of two replicas, and executes what is inside.
+    fn execute_sealed(&mut self, bytes: &[u8]) -> Result<Digest, DoorRefusal> {
+        let (key, secrets) = sealing_key();
+        let Envelope { digest, ciphertext } = envelope::check(bytes)?;
+        let shares: Vec<_> = secrets[2..].iter().map(|secret| (secret.index(), secret.share(&ciphertext))).collect();
+        let message = key.open(&ciphertext, &shares).unwrap();
+        let operation = self.execute(envelope::operation_of(&message).unwrap())?;
+        let outcome = OutcomeReport { digest, ..self.outcomes[&operation].clone() };
+        self.outcomes.insert(digest, outcome);
         Ok(digest)
     }
 
@@ -127,11 +143,16 @@ impl Backend for Honest {
         self.0.lock().unwrap().execute(&operation)
     }
 
+    async fn submit_sealed(&self, envelope: Vec<u8>) -> Result<Digest, DoorRefusal> {
+        self.0.lock().unwrap().execute_sealed(&envelope)
+    }
+
     async fn outcome(&self, digest: Digest, _: Duration, _: Until) -> Option<OutcomeReport> {
         self.0.lock().unwrap().outcomes.get(&digest).cloned()
     }
 
     fn title(&self, name: &Name) -> Answer<Option<TitleReport>> {
+        self.0.lock().unwrap().asked.push(name.clone());
         self.answer(|world| world.titles.get(name).cloned())
     }
 
@@ -167,6 +188,10 @@ struct Liar(Honest);
 impl Backend for Liar {
     async fn submit(&self, operation: Vec<u8>) -> Result<Digest, DoorRefusal> {
         Ok(SignedOperation::digest_of_bytes(&operation))
+    }
+
+    async fn submit_sealed(&self, envelope: Vec<u8>) -> Result<Digest, DoorRefusal> {
+        Ok(envelope::digest_of_bytes(&envelope))
     }
 
     async fn outcome(&self, digest: Digest, _: Duration, _: Until) -> Option<OutcomeReport> {
@@ -210,6 +235,7 @@ fn name(text: &str) -> Name {
 /// A folder with a cluster file, keys and a request, and four replicas of which the first lies.
 struct Scene {
     folder: tempfile::TempDir,
+    honest: Honest,
 }
 
 impl Scene {
@@ -228,7 +254,7 @@ impl Scene {
             replicas.push(Replica { id: ReplicaId(id), api, dns, identity });
         }
         Self::write(folder.path(), replicas);
-        Self { folder }
+        Self { folder, honest }
     }
 
     fn write(folder: &Path, replicas: Vec<Replica>) {
@@ -238,6 +264,7 @@ impl Scene {
             replicas,
             zones: vec![Zone { name: name("names.example."), dnskey: [1; 32] }],
             ca: "ca.pem".into(),
+            sealing: sealing_key().0.key(),
         };
         fs::write(folder.join("cluster.toml"), cluster.to_toml()).unwrap();
         fs::write(folder.join("ca.pem"), include_str!("testdata/ca.pem")).unwrap();
@@ -289,6 +316,18 @@ fn wrong_usage_exits_with_2() {
     }
     let set = "torrens title set alice. --key k --cluster c --delete www A --delete @ TXT --json";
     assert!(Cli::try_parse_from(set.split_whitespace()).unwrap().json);
+}
+
+#[tokio::test]
+async fn a_sealed_registration_tells_no_replica_its_name() {
+    let scene = Scene::new().await;
+    let report = scene.run("title register alice.names.example --key DIR/alice.key --sealed").await.unwrap();
+    assert_eq!(report.exit, Exit::Accepted, "{report:?}");
+    assert!(scene.honest.0.lock().unwrap().asked.is_empty());
+    let other = scene.run("title register alice.names.example --key DIR/bob.key --sealed").await.unwrap();
+    assert_eq!((other.exit, &other.json["code"]), (Exit::Refused, &"name-taken".into()));
+    let set = "title set alice.names.example --key DIR/alice.key --sealed|'@ 300 A 192.0.2.1|";
+    assert_eq!(scene.exit(set).await, Exit::Accepted);
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@
 //! faults = 1                   # of the replicas; with `weights = [2, 1, …]` by weight; or, instead, such a family as
 //!                              # `fail-prone = "any 2 replicas or any 1 of [0 1 2 3, 4 5, 6 7, 8]"`
 //! ca = "trust/ca.pem"          # relative to this file
+//! sealing = "BASE64"           # the 48 bytes of the key that operations are sealed to
 //!
 //! [[replica]]
 //! id = 0
@@ -16,6 +17,9 @@
 //! name = "names.example."
 //! dnskey = "BASE64"            # the 32 bytes of its DNSSEC key
 //! ```
+//!
+//! The key to seal to is taken from here and not asked of the replicas: it lasts as long as the network, and a client that
+//! is about to seal something has nothing to ask anybody.
 
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -26,6 +30,7 @@ use toml::Spanned;
 
 use super::input::{self, InputError};
 use crate::committee::{Committee, FailProne, ReplicaId};
+use crate::crypto::bls::sealing::SealingKey;
 use crate::crypto::digest::Digest;
 use crate::crypto::ed25519::PublicKey;
 use crate::directory::name::Name;
@@ -40,6 +45,8 @@ pub struct Cluster {
     pub zones: Vec<Zone>,
     /// The certificate authority's own certificate.
     pub ca: PathBuf,
+    /// What operations are sealed to.
+    pub sealing: SealingKey,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -77,10 +84,11 @@ impl Cluster {
     pub fn to_toml(&self) -> String {
         let quoted = |text: String| toml::Value::String(text).to_string();
         let mut text = format!(
-            "network = \"{}\"\n{}\nca = {}\n",
+            "network = \"{}\"\n{}\nca = {}\nsealing = \"{}\"\n",
             self.network,
             self.committee.to_toml(),
-            quoted(self.ca.display().to_string())
+            quoted(self.ca.display().to_string()),
+            data_encoding::BASE64.encode(&self.sealing.to_bytes()),
         );
         for Replica { id, api, dns, identity } in &self.replicas {
             let api = quoted(api.clone());
@@ -98,6 +106,11 @@ impl Cluster {
             toml::from_str(text).map_err(|error| (error.span(), error.message().trim().to_owned()))?;
         let committee = file.committee()?;
         let network = value(&file.network, "64 hexadecimal digits", Digest::parse)?;
+        let point = |text: &str| {
+            let bytes = data_encoding::BASE64.decode(text.as_bytes()).ok()?;
+            SealingKey::from_bytes(bytes.as_slice().try_into().ok()?)
+        };
+        let sealing = value(&file.sealing, "base64 of a point of BLS12-381 in 48 bytes", point)?;
         let mut replicas: Vec<Replica> = Vec::with_capacity(file.replica.len());
         for (at, replica) in file.replica.into_iter().enumerate() {
             let replica = replica.meant(at)?;
@@ -110,7 +123,7 @@ impl Cluster {
         if zones.is_empty() {
             return Err((None, "no [[zone]]: a cluster serves at least one".to_owned()));
         }
-        Ok(Self { network, committee, replicas, zones, ca: folder.join(file.ca) })
+        Ok(Self { network, committee, replicas, zones, ca: folder.join(file.ca), sealing })
     }
 }
 
@@ -127,6 +140,7 @@ struct ClusterFile {
     #[serde(rename = "fail-prone")]
     fail_prone: Option<Spanned<String>>,
     ca: PathBuf,
+    sealing: Spanned<String>,
     replica: Vec<ReplicaTable>,
     zone: Vec<ZoneTable>,
 }
@@ -209,8 +223,17 @@ fn value<T>(text: &Spanned<String>, form: &str, parse: impl FnOnce(&str) -> Opti
 
 #[cfg(test)]
 pub mod tests {
+    use rand_chacha::ChaCha20Rng;
+    use rand_core::SeedableRng;
+
     use super::*;
+    use crate::crypto::bls::sealing::{self, SealingPublic, SealingSecret};
     use crate::crypto::ed25519::SecretKey;
+
+    /// The key that the tests' clusters are sealed to, and its shares.
+    pub fn sealing_key() -> (SealingPublic, Vec<SealingSecret>) {
+        sealing::deal(&Committee::new(4).unwrap(), &mut ChaCha20Rng::seed_from_u64(4))
+    }
 
     /// A cluster of four with the given API addresses, serving `names.example.`.
     pub fn cluster_of(apis: &[String]) -> Cluster {
@@ -226,6 +249,7 @@ pub mod tests {
             replicas: replicas.collect(),
             zones: vec![Zone { name: Name::parse("names.example.", None).unwrap(), dnskey: [5; 32] }],
             ca: "trust/ca.pem".into(),
+            sealing: sealing_key().0.key(),
         }
     }
 
@@ -277,9 +301,10 @@ pub mod tests {
         let text = four().to_toml();
         assert!(complaint(&text.replace("faults = 1", "faults = 2")).starts_with("2: faults must be 1 with 4"));
         assert!(complaint(&text.replace("network = \"11", "network = \"zz")).starts_with("1: "));
-        assert!(complaint(&text.replace("id = 1", "id = 3")).starts_with("12: replicas are listed by id"));
-        assert!(complaint(&text.replace("127.0.0.1:5324", "nowhere")).starts_with("13: \"nowhere\" is not host:port"));
+        assert!(complaint(&text.replace("id = 1", "id = 3")).starts_with("13: replicas are listed by id"));
+        assert!(complaint(&text.replace("127.0.0.1:5324", "nowhere")).starts_with("14: \"nowhere\" is not host:port"));
         assert!(complaint(&text.replace("faults = 1", "faults == 1")).starts_with("2: "));
+        assert!(complaint(&text.replace("sealing = \"", "sealing = \"A")).starts_with("4: "));
         assert!(complaint(&text.replace("faults", "fautls")).starts_with("2: unknown field"));
     }
 

@@ -4,7 +4,8 @@
 //! correct replica) say alike. Nothing that fewer say is ever returned, and no replica that is dead, slow or lying
 //! holds an answer up: every replica is followed by a task of its own, and bounded in bytes and time.
 //!
-//! - [`Client::submit`] carries a signed operation to enough replicas and waits for its outcome.
+//! - [`Client::submit`] carries a signed operation to enough replicas and waits for its outcome; [`Client::submit_sealed`]
+//!   does so without anybody knowing what it is before it is ordered.
 //! - [`Client::title`], [`Client::history`], [`Client::certificate`], [`Client::status`] read.
 //! - [`seen::Seen`] remembers how far the directory had come, so that no later read goes back behind it.
 //!

@@ -3,12 +3,16 @@
 //! First to a kernel (f + 1 replicas), so that a correct one has it; which ones follows from its digest, so that load spreads. If
 //! one of them fails, or there is no confirmation within a second, to all the others as well. Every replica is asked
 //! for the outcome from the start, by long polls: whoever ordered it can tell.
+//!
+//! A sealed operation goes the same way and is asked for by the digest of its envelope, so that no replica learns anything
+//! of what is inside, not even a digest to try guesses against, before its place in the order is fixed.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::http::StatusCode;
+use rand_core::OsRng;
 use serde::Deserialize;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -21,6 +25,7 @@ use crate::committee::{Committee, ReplicaId, ReplicaSet};
 use crate::crypto::digest::Digest;
 use crate::directory::operation::SignedOperation;
 use crate::limits;
+use crate::replica::envelope;
 use crate::replica::pool::rank;
 use crate::replica::report::{DoorRefusal, OperationResult, OutcomeReport, Received};
 
@@ -36,6 +41,7 @@ pub enum Submission {
 /// An outcome that a kernel of replicas reports.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Confirmed {
+    /// What the outcome was asked for by: the operation's, or its envelope's if it was sealed.
     pub digest: Digest,
     pub position: u64,
     pub outcome: OutcomeReport,
@@ -48,6 +54,18 @@ impl Client {
     pub async fn submit(&self, signed: &SignedOperation) -> Result<Submission, NotConfirmed> {
         let bytes = Bytes::from(signed.to_bytes());
         let digest = SignedOperation::digest_of_bytes(&bytes);
+        self.carry(bytes, digest, "/v1/operations").await
+    }
+
+    /// The same, unreadable for everybody before its place in the order is fixed. What was refused at the door may be
+    /// submitted again: it is sealed anew.
+    pub async fn submit_sealed(&self, signed: &SignedOperation) -> Result<Submission, NotConfirmed> {
+        let envelope = Bytes::from(envelope::seal(&signed.to_bytes(), &self.cluster.sealing, &mut OsRng));
+        let digest = envelope::digest_of_bytes(&envelope);
+        self.carry(envelope, digest, "/v1/sealed").await
+    }
+
+    async fn carry(&self, bytes: Bytes, digest: Digest, path: &'static str) -> Result<Submission, NotConfirmed> {
         let deadline = Instant::now() + self.timeout;
         let mut escalate_at = Instant::now() + Duration::from_millis(limits::ESCALATE_AFTER_MS);
         let (told, mut events) = mpsc::channel(4 * self.cluster.committee.len());
@@ -57,6 +75,7 @@ impl Client {
             transport: self.transport.clone(),
             replica: self.cluster.replicas[id.index()].clone(),
             digest,
+            path,
             told: told.clone(),
         };
         for id in self.cluster.committee.ids() {
@@ -132,6 +151,8 @@ struct Carrier {
     transport: Transport,
     replica: Replica,
     digest: Digest,
+    /// Where it is submitted.
+    path: &'static str,
     told: mpsc::Sender<(ReplicaId, Event)>,
 }
 
@@ -141,7 +162,7 @@ impl Carrier {
         let within = Duration::from_millis(limits::REQUEST_TIMEOUT_MS);
         let mut backoff = Backoff::new();
         loop {
-            let answer = self.transport.post(&self.replica.api, "/v1/operations", bytes.clone(), within).await;
+            let answer = self.transport.post(&self.replica.api, self.path, bytes.clone(), within).await;
             let event = answer.map_or(Event::Undelivered, |(status, body)| self.understand(status, &body));
             let settled = matches!(event, Event::Acknowledged | Event::Refused(_));
             if self.told.send((self.replica.id, event)).await.is_err() || settled {

@@ -84,6 +84,8 @@ pub enum Refusal {
     BadCertificateKey,
     #[error("no certificate: {reason}")]
     NotIssued { reason: String },
+    #[error("what was sealed is no operation: seal it with a current client, to the key in this cluster's file")]
+    NotAnOperation,
 }
 
 /// Why a label cannot be registered.
@@ -150,6 +152,7 @@ impl Refusal {
             Self::WrongNumberOfNames { .. } => "wrong-number-of-names",
             Self::BadCertificateKey => "bad-certificate-key",
             Self::NotIssued { .. } => "not-issued",
+            Self::NotAnOperation => "not-an-operation",
         }
     }
 }

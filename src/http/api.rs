@@ -25,6 +25,7 @@ pub fn router<B: Backend>(backend: Arc<B>) -> Router {
     let state = Shared { backend, waiting: Arc::new(Semaphore::new(limits::MAX_HTTP_WAITING)) };
     Router::new()
         .route("/v1/operations", post(submit::<B>))
+        .route("/v1/sealed", post(submit_sealed::<B>))
         .route("/v1/operations/{digest}", get(outcome::<B>))
         .route("/v1/titles/{name}", get(title::<B>))
         .route("/v1/titles/{name}/history", get(history::<B>))
@@ -53,20 +54,28 @@ impl<B> Clone for Shared<B> {
 }
 
 async fn submit<B: Backend>(State(shared): State<Shared<B>>, request: Request) -> Result<Response, Problem> {
+    let operation = read_operation(request, limits::MAX_OPERATION).await?;
+    Ok(received(shared.backend.submit(operation).await?))
+}
+
+async fn submit_sealed<B: Backend>(State(shared): State<Shared<B>>, request: Request) -> Result<Response, Problem> {
+    let envelope = read_operation(request, limits::MAX_ENVELOPE).await?;
+    Ok(received(shared.backend.submit_sealed(envelope).await?))
+}
+
+fn received(digest: Digest) -> Response {
+    let location = format!("/v1/operations/{digest}");
+    (StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(Received { digest })).into_response()
+}
+
+async fn read_operation(request: Request, limit: usize) -> Result<Vec<u8>, Problem> {
     if let Some(kind) = request.headers().get(header::CONTENT_TYPE)
         && kind != "application/octet-stream"
     {
         let detail = "an operation is sent as application/octet-stream";
         return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported-media-type", detail));
     }
-    let operation = read_body(request).await?;
-    let digest = shared.backend.submit(operation).await?;
-    let location = format!("/v1/operations/{digest}");
-    Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], Json(Received { digest })).into_response())
-}
-
-async fn read_body(request: Request) -> Result<Vec<u8>, Problem> {
-    let body = Limited::new(request.into_body(), limits::MAX_OPERATION).collect();
+    let body = Limited::new(request.into_body(), limit).collect();
     let within = Duration::from_secs(limits::HTTP_BODY_TIMEOUT_S);
     let Ok(read) = tokio::time::timeout(within, body).await else {
         return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "too-slow", "the body did not come in time"));

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! POST /v1/operations                        a signed operation (application/octet-stream) → 202 { digest }
+//! POST /v1/sealed                            a sealed operation, likewise; its digest is the envelope's
 //! GET  /v1/operations/{digest}               its outcome; ?wait_ms=&until=ordered|visible holds the answer back
 //! GET  /v1/titles/{name}                     Answer<TitleReport>
 //! GET  /v1/titles/{name}/history             Answer<HistoryReport>
@@ -44,6 +45,9 @@ pub trait Backend: Send + Sync + 'static {
     /// Takes a signed operation in, to be ordered. Its digest names it from then on; the same bytes twice are one
     /// operation.
     fn submit(&self, operation: Vec<u8>) -> impl Future<Output = Result<Digest, DoorRefusal>> + Send;
+
+    /// Takes a sealed operation in. Its digest is that of the envelope, and the outcome can be asked for by it.
+    fn submit_sealed(&self, envelope: Vec<u8>) -> impl Future<Output = Result<Digest, DoorRefusal>> + Send;
 
     /// What became of an operation: waits up to `wait` for it to get as far as `until`, then says how far it got.
     /// None if it was not executed. The future is dropped when the client goes away.

@@ -22,6 +22,13 @@ impl Backend for Fake {
         }
     }
 
+    async fn submit_sealed(&self, envelope: Vec<u8>) -> Result<Digest, DoorRefusal> {
+        match envelope.first() {
+            Some(b'!') => Err(DoorRefusal::BadSeal),
+            _ => Ok(Digest([0xee; 32])),
+        }
+    }
+
     async fn outcome(&self, digest: Digest, wait: Duration, until: Until) -> Option<OutcomeReport> {
         (digest != Digest::ZERO).then(|| OutcomeReport {
             digest,
@@ -84,11 +91,13 @@ async fn get(path: &str) -> String {
 }
 
 async fn post(body: &[u8]) -> String {
-    let mut request = format!(
-        "POST /v1/operations HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
-        body.len()
-    )
-    .into_bytes();
+    post_to("/v1/operations", body).await
+}
+
+async fn post_to(path: &str, body: &[u8]) -> String {
+    let mut request =
+        format!("POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len())
+            .into_bytes();
     request.extend_from_slice(body);
     exchange(request).await
 }
@@ -114,6 +123,15 @@ async fn the_door_says_why_it_refuses() {
     let busy = post(b"#").await;
     assert_problem(&busy, 503, "busy");
     assert!(busy.contains("retry-after: 1"), "{busy}");
+}
+
+#[tokio::test]
+async fn a_sealed_operation_has_a_door_of_its_own() {
+    let answer = post_to("/v1/sealed", b"envelope").await;
+    assert!(answer.contains(&format!("location: /v1/operations/{}", "ee".repeat(32))), "{answer}");
+    assert_problem(&post_to("/v1/sealed", b"!").await, 403, "bad-seal");
+    assert_problem(&post_to("/v1/sealed", &vec![0; limits::MAX_ENVELOPE + 1]).await, 413, "too-large");
+    assert!(post_to("/v1/sealed", &vec![0; limits::MAX_ENVELOPE]).await.starts_with("HTTP/1.1 202 "));
 }
 
 #[tokio::test]

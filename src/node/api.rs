@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 use super::core::Input;
 use super::metrics;
@@ -15,7 +15,7 @@ use crate::directory::rdata::rdata_to_text;
 use crate::directory::title::{HistoryEntry, Title};
 use crate::http::{Backend, Until};
 use crate::peer::MeshHandle;
-use crate::replica::door;
+use crate::replica::door::{self, Submission};
 use crate::replica::machine::Snapshot;
 use crate::replica::outcome::Outcome;
 use crate::replica::report::{
@@ -36,6 +36,8 @@ pub struct Api {
     pub view: Arc<arc_swap::ArcSwap<View>>,
     pub reader: RocksReader,
     pub mesh: MeshHandle,
+    /// Permits to check an envelope.
+    pub envelope_checks: Semaphore,
 }
 
 impl Api {
@@ -47,6 +49,17 @@ impl Api {
         let snapshot = self.snapshot();
         let body = read(&snapshot);
         Answer { height: snapshot.progress.height, agreed_time: snapshot.progress.agreed_time, body }
+    }
+
+    /// Hands the core what passed the door.
+    async fn take_in(&self, submission: Submission) -> Result<Digest, DoorRefusal> {
+        let digest = submission.digest();
+        let (reply, answer) = oneshot::channel();
+        self.inputs.try_send(Input::Submit(submission, reply)).map_err(|error| match error {
+            TrySendError::Full(_) | TrySendError::Disconnected(_) => DoorRefusal::Busy,
+        })?;
+        answer.await.map_err(|_| DoorRefusal::Busy)??;
+        Ok(digest)
     }
 
     /// The newest entries of a title's history, oldest first. The store may be ahead of the snapshot, never behind what
@@ -64,14 +77,18 @@ impl Api {
 
 impl Backend for Api {
     async fn submit(&self, operation: Vec<u8>) -> Result<Digest, DoorRefusal> {
-        let submission = door::check(&operation, self.network, &self.snapshot().directory)?;
-        let digest = submission.digest();
-        let (reply, answer) = oneshot::channel();
-        self.inputs.try_send(Input::Submit(submission, reply)).map_err(|error| match error {
-            TrySendError::Full(_) | TrySendError::Disconnected(_) => DoorRefusal::Busy,
-        })?;
-        answer.await.map_err(|_| DoorRefusal::Busy)??;
-        Ok(digest)
+        self.take_in(door::check(&operation, self.network, &self.snapshot().directory)?).await
+    }
+
+    async fn submit_sealed(&self, envelope: Vec<u8>) -> Result<Digest, DoorRefusal> {
+        // Checked before the permit, for nothing: what can be told from the length.
+        if envelope.len() > limits::MAX_ENVELOPE {
+            return Err(DoorRefusal::TooLarge);
+        }
+        let permit = self.envelope_checks.acquire().await.map_err(|_| DoorRefusal::Busy)?;
+        let checked = tokio::task::spawn_blocking(move || door::check_envelope(&envelope)).await;
+        drop(permit);
+        self.take_in(checked.map_err(|_| DoorRefusal::Busy)??).await
     }
 
     async fn outcome(&self, digest: Digest, wait: Duration, until: Until) -> Option<OutcomeReport> {

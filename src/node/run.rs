@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{OsRng, SeedableRng};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::api::Api;
 use super::core::{Core, Input, Published};
@@ -24,7 +24,7 @@ use crate::crypto::coin::CoinSecret;
 use crate::crypto::ed25519::SecretKey;
 use crate::crypto::frost::FrostSecret;
 use crate::crypto::shoup::RsaSecret;
-use crate::limits::{CORE_INPUTS, NONCES_AHEAD, STOP_WITHIN};
+use crate::limits::{CORE_INPUTS, MAX_ENVELOPE_CHECKS, NONCES_AHEAD, STOP_WITHIN};
 use crate::order::{OrderPublic, VerifyEach};
 use crate::peer::{Mesh, MeshConfig, MeshHandle, PeerAddress, PeerEvent, event_channel};
 use crate::replica::genesis::Genesis;
@@ -102,6 +102,7 @@ async fn serve(
         view: Arc::clone(&view),
         reader,
         mesh: mesh.clone(),
+        envelope_checks: Semaphore::new(MAX_ENVELOPE_CHECKS),
     };
     let forward = forward_events(&mut peer_events, &inputs);
     let served = async {
@@ -158,12 +159,16 @@ fn recover(
     let coin = CoinSecret::from_bytes(&secrets.coin_share)
         .filter(|coin| public.coin.matches(coin))
         .ok_or_else(|| anyhow!("the coin share in secrets.key is not of this network"))?;
+    let sealing = SealingSecret::from_bytes(&secrets.sealing_share)
+        .filter(|sealing| sealing.index() == id && genesis.sealing.matches(sealing))
+        .ok_or_else(|| anyhow!("the sealing share in secrets.key is not of this network"))?;
     let signer = conduct.signer(signer(id, boot, &secrets, genesis)?);
     Ok(Replica::start(Parts {
         me: id,
         public,
         identity: secrets.identity,
         coin,
+        sealing,
         recovered: order,
         machine,
         signer,
@@ -203,10 +208,6 @@ fn check_keys(config: &ReplicaConfig, secrets: &SecretBundle, genesis: &Genesis)
     let head = HeadSecret::from_bytes(&secrets.head_share);
     if !head.is_some_and(|head| head.index() == id && genesis.heads.matches(&head)) {
         bail!("the head share in secrets.key is not of this network");
-    }
-    let sealing = SealingSecret::from_bytes(&secrets.sealing_share);
-    if !sealing.is_some_and(|sealing| sealing.index() == id && genesis.sealing.matches(&sealing)) {
-        bail!("the sealing share in secrets.key is not of this network");
     }
     let missing: Vec<String> = genesis
         .committee

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use super::envelope::{self, Envelope};
+use super::pool::Kind;
 use super::report::DoorRefusal;
 use crate::codec::CodecError;
 use crate::crypto::digest::Digest;
@@ -10,12 +12,27 @@ use crate::directory::Directory;
 use crate::directory::Timestamp;
 use crate::directory::operation::SignedOperation;
 
-/// An operation that may wait to be ordered. Made by [`check`] only.
+/// An operation, open or sealed, that may wait to be ordered. Made by [`check`] and [`check_envelope`] only.
 #[derive(Clone, Debug)]
 pub struct Submission {
     digest: Digest,
     bytes: Arc<[u8]>,
-    valid_until: Timestamp,
+    content: Content,
+}
+
+#[derive(Clone, Debug)]
+pub enum Content {
+    Operation { valid_until: Timestamp },
+    Envelope(Box<Envelope>),
+}
+
+impl Content {
+    pub(super) fn kind(&self) -> Kind {
+        match self {
+            Self::Operation { valid_until } => Kind::Operation { valid_until: *valid_until },
+            Self::Envelope(_) => Kind::Envelope { seen_at: None },
+        }
+    }
 }
 
 impl Submission {
@@ -27,8 +44,8 @@ impl Submission {
         &self.bytes
     }
 
-    pub(super) fn valid_until(&self) -> Timestamp {
-        self.valid_until
+    pub(super) fn content(&self) -> &Content {
+        &self.content
     }
 }
 
@@ -46,5 +63,12 @@ pub fn check(bytes: &[u8], network: Digest, directory: &Directory) -> Result<Sub
     }
     let valid_until = signed.operation.valid_until;
     let verified = signed.verify().ok_or(DoorRefusal::BadSignature)?;
-    Ok(Submission { digest: verified.digest(), bytes: bytes.into(), valid_until })
+    Ok(Submission { digest: verified.digest(), bytes: bytes.into(), content: Content::Operation { valid_until } })
+}
+
+/// The same for a sealed operation: nobody can look into it, but an envelope that its maker could not open himself, or that
+/// was changed on its way, is refused. Takes milliseconds.
+pub fn check_envelope(bytes: &[u8]) -> Result<Submission, DoorRefusal> {
+    let envelope = envelope::check(bytes)?;
+    Ok(Submission { digest: envelope.digest, bytes: bytes.into(), content: Content::Envelope(Box::new(envelope)) })
 }

@@ -1,13 +1,17 @@
 //! The replicated state machine: commits in, state and duties out. Pure and deterministic.
 //!
-//! For each commit, in this order:
+//! When a commit is ordered, the decryption shares in it open what was sealed before, and its own envelopes get their
+//! tickets ([`super::sealed`]). It is executed at once, unless something sealed stands in it or before it: then it waits
+//! until all that is opened. A commit is executed in this order:
 //!
-//! 1. height and agreed time move on;
-//! 2. every block's payload, in the order of the commit: nonce commitments, signature shares, operations. A share that
-//!    completes a signature makes it a fact here; an operation is decided and applied, once, where it stands first;
+//! 1. height and agreed time move on, to the commit's own;
+//! 2. every block's payload, in the order of the commit: nonce commitments, signature shares, sealed operations,
+//!    operations. A share that completes a signature makes it a fact here; an operation is decided and applied, once, where
+//!    it stands first;
 //! 3. zone versions whose last due signature is a fact are published, whole; zones with gathered changes or due
 //!    renewals start their next version;
-//! 4. open signing tasks are assigned by the commit's coin.
+//! 4. open signing tasks are assigned by the commit's coin. Their deadlines count from the round of the commit that was
+//!    ordered last: nobody could know of them earlier.
 //!
 //! Whatever bytes are ordered, there is an answer: nothing here panics on them.
 
@@ -17,10 +21,14 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::certificates::Certificates;
+use super::envelope::operation_of;
 use super::genesis::Genesis;
 use super::outcome::{Accepted, Outcome, Outcomes};
 use super::payload::Payload;
 use super::rsa::AuthorityKey;
+use super::sealed::backlog::{Backlog, Held, HeldBlock};
+use super::sealed::stored::TICKET_ROW;
+use super::sealed::{Sealed, Ticket};
 use super::zones::ZoneMachine;
 use crate::ca;
 use crate::codec;
@@ -49,6 +57,8 @@ pub struct Machine {
     certificates: Certificates,
     scheduler: Scheduler,
     zones: BTreeMap<Name, ZoneMachine>,
+    sealed: Sealed,
+    backlog: Backlog,
 }
 
 /// How far the machine has come.
@@ -91,6 +101,9 @@ pub struct Snapshot {
     pub serials: BTreeMap<Name, Option<u32>>,
     /// Signatures still due.
     pub pending: usize,
+    /// Sealed operations still to be opened, and commits that wait for that.
+    pub unopened: usize,
+    pub held: usize,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -133,6 +146,8 @@ impl Machine {
             certificates: Certificates::default(),
             scheduler: Scheduler::new(genesis.committee.clone(), keys, Some(combiner)),
             zones: zones.collect(),
+            sealed: Sealed::new(genesis.sealing.clone()),
+            backlog: Backlog::default(),
         })
     }
 
@@ -152,6 +167,10 @@ impl Machine {
             .scheduler
             .load(meta.get(SIGNING_ROW).map(Vec::as_slice), &table(Table::Task), &table(Table::Nonces))
             .map_err(|error| DamagedState(error.to_string()))?;
+        let next = meta.get(TICKET_ROW).map(Vec::as_slice);
+        machine.sealed = Sealed::load(genesis.sealing.clone(), next, &table(Table::Sealed))
+            .ok_or_else(|| missing("sealed operations"))?;
+        machine.backlog = Backlog::load(&table(Table::Backlog)).ok_or_else(|| missing("waiting commits"))?;
         let (signed, versions) = (table(Table::Signed), table(Table::Version));
         for zone in machine.zones.values_mut() {
             zone.load(&meta, &signed, &versions, machine.progress.agreed_time)
@@ -177,9 +196,17 @@ impl Machine {
         &self.scheduler
     }
 
-    /// Whether signatures are due, now that agreed time has come to `now`.
+    pub fn sealed(&self) -> &Sealed {
+        &self.sealed
+    }
+
+    pub(super) fn sealed_mut(&mut self) -> &mut Sealed {
+        &mut self.sealed
+    }
+
+    /// Whether signatures or openings are due, now that agreed time has come to `now`.
     pub fn has_work(&self, now: Timestamp) -> bool {
-        self.scheduler.pending() > 0 || self.next_renewal().is_some_and(|due| due <= now)
+        self.sealed.unopened() > 0 || self.scheduler.pending() > 0 || self.next_renewal().is_some_and(|due| due <= now)
     }
 
     /// When the next signature is to be renewed.
@@ -202,49 +229,86 @@ impl Machine {
             certificates: self.certificates.clone(),
             serials: self.zones.iter().map(|(apex, zone)| (apex.clone(), zone.serial())).collect(),
             pending: self.scheduler.pending(),
+            unopened: self.sealed.unopened(),
+            held: self.backlog.len(),
         }
     }
 
+    /// The next commit of the order. Executes it and those that waited, as far as nothing sealed stands before them.
     pub fn execute(&mut self, commit: &Commit) -> Executed {
         let mut executed = Executed::default();
-        self.progress.height = commit.height;
-        self.progress.agreed_time = commit.agreed_time;
-        self.progress.round = commit.round;
-        for block in &commit.blocks {
-            let author = block.author();
-            match Payload::from_bytes(block.payload()) {
-                Ok(payload) => self.execute_payload(author, block.round(), payload, &commit.coin, &mut executed),
-                Err(error) => executed.faults.push((author, format!("payload in round {}: {error}", block.round()))),
-            }
+        let held = self.take_in(commit, &mut executed);
+        if self.backlog.is_empty() && held.tickets().next().is_none() {
+            self.run(held, commit.round, &mut executed);
+        } else {
+            self.backlog.push(held, &mut executed.rows);
         }
-        self.publish_versions(&mut executed);
-        self.start_versions(&mut executed);
-        let step = self.scheduler.step(commit.round, &commit.coin.0, commit.alive);
-        executed.assignments = step.assignments;
-        self.note(step.events, &mut executed);
-        executed.rows.extend(self.outcomes.expire(commit.agreed_time));
+        while let Some(held) = self.backlog.pop_if(|held| held.tickets().all(|ticket| self.sealed.is_open(ticket))) {
+            executed.rows.push(held.deletion());
+            self.run(held, commit.round, &mut executed);
+        }
         self.finish(&mut executed);
         executed
     }
 
-    fn execute_payload(
-        &mut self,
-        author: ReplicaId,
-        round: u64,
-        payload: Payload,
-        coin: &CoinValue,
-        executed: &mut Executed,
-    ) {
-        if let Some(batch) = payload.nonces {
+    /// Openings and tickets of a commit, and what is left of it to be executed.
+    fn take_in(&mut self, commit: &Commit, executed: &mut Executed) -> Held {
+        let (mut blocks, mut envelopes, mut counts) = (Vec::new(), Vec::new(), Vec::new());
+        for block in &commit.blocks {
+            let (author, round) = (block.author(), block.round());
+            match Payload::from_bytes(block.payload()) {
+                Ok(Payload { operations, nonces, shares, sealed, openings }) => {
+                    executed.faults.extend(self.sealed.on_openings(author, openings));
+                    counts.push(sealed.len());
+                    envelopes.extend(sealed.into_iter().map(|envelope| (author, envelope)));
+                    blocks.push(HeldBlock { author, round, nonces, shares, sealed: Vec::new(), operations });
+                }
+                Err(error) => executed.faults.push((author, format!("payload in round {round}: {error}"))),
+            }
+        }
+        let (tickets, misdeeds) = self.sealed.on_envelopes(envelopes, |envelope| self.outcomes.get(envelope).is_some());
+        executed.faults.extend(misdeeds);
+        let mut tickets = tickets.into_iter();
+        for (block, count) in blocks.iter_mut().zip(counts) {
+            block.sealed = tickets.by_ref().take(count).flatten().collect();
+        }
+        let Commit { height, round, agreed_time, coin, alive, .. } = *commit;
+        Held { height, round, agreed_time, coin, alive, blocks }
+    }
+
+    /// Executes a commit, now that the order has come to `round`.
+    fn run(&mut self, held: Held, round: u64, executed: &mut Executed) {
+        let Held { height, agreed_time, coin, alive, blocks, .. } = held;
+        self.progress = Progress { height, agreed_time, round: held.round, ..self.progress };
+        for block in blocks {
+            self.execute_block(block, &coin, executed);
+        }
+        self.publish_versions(executed);
+        self.start_versions(executed);
+        let step = self.scheduler.step(round, &coin.0, alive);
+        executed.assignments.extend(step.assignments);
+        self.note(step.events, executed);
+        executed.rows.extend(self.outcomes.expire(agreed_time));
+    }
+
+    fn execute_block(&mut self, block: HeldBlock, coin: &CoinValue, executed: &mut Executed) {
+        let HeldBlock { author, round, nonces, shares, sealed, operations } = block;
+        if let Some(batch) = nonces {
             let events = self.scheduler.on_nonces(author, round, batch);
             self.note(events, executed);
         }
-        if !payload.shares.is_empty() {
-            let events = self.scheduler.on_shares(author, round, payload.shares);
+        if !shares.is_empty() {
+            let events = self.scheduler.on_shares(author, round, shares);
             self.note(events, executed);
         }
-        for bytes in payload.operations {
-            self.execute_operation(&bytes, coin, executed);
+        for ticket in sealed {
+            self.execute_sealed(ticket, coin, executed);
+        }
+        for bytes in operations {
+            // Operations that nobody signed leave no trace: a correct replica lets none of them in.
+            if let Ok(verified) = admit(&bytes) {
+                self.execute_operation(&verified, coin, executed);
+            }
         }
     }
 
@@ -265,25 +329,45 @@ impl Machine {
         }
     }
 
-    /// Operations that nobody signed leave no trace: a correct replica lets none of them in.
-    fn execute_operation(&mut self, bytes: &[u8], coin: &CoinValue, executed: &mut Executed) {
-        let Ok(verified) = admit(bytes) else { return };
+    /// Executes what was in an envelope. Its outcome is kept under both digests: that of the operation, which its owner
+    /// alone knows before, and that of the envelope.
+    fn execute_sealed(&mut self, ticket: Ticket, coin: &CoinValue, executed: &mut Executed) {
+        let (envelope, message) = self.sealed.take(ticket);
+        executed.operations.push(envelope);
+        let outcome = match operation_of(&message).ok_or(Refusal::NotAnOperation).and_then(admit) {
+            Ok(verified) => self.execute_operation(&verified, coin, executed),
+            Err(refusal) => {
+                self.progress.position += 1;
+                self.outcome(Timestamp(0), Err(refusal))
+            }
+        };
+        executed.rows.push(self.outcomes.insert(envelope, outcome));
+        executed.changed = true;
+    }
+
+    /// Decides an operation, unless it was executed before, and applies it. Gives what became of it.
+    fn execute_operation(
+        &mut self,
+        verified: &VerifiedOperation,
+        coin: &CoinValue,
+        executed: &mut Executed,
+    ) -> Outcome {
         let digest = verified.digest();
         executed.operations.push(digest);
-        if self.outcomes.get(&digest).is_some() {
-            return;
+        if let Some(outcome) = self.outcomes.get(&digest) {
+            return outcome.clone();
         }
         self.progress.position += 1;
-        let result = self.judge(&verified, coin, executed);
-        let outcome = Outcome {
-            position: self.progress.position,
-            height: self.progress.height,
-            time: self.progress.agreed_time,
-            expires: self.expiry(verified.operation().valid_until),
-            result,
-        };
-        executed.rows.push(self.outcomes.insert(digest, outcome));
+        let result = self.judge(verified, coin, executed);
+        let outcome = self.outcome(verified.operation().valid_until, result);
+        executed.rows.push(self.outcomes.insert(digest, outcome.clone()));
         executed.changed = true;
+        outcome
+    }
+
+    fn outcome(&self, valid_until: Timestamp, result: Result<Accepted, Refusal>) -> Outcome {
+        let Progress { height, agreed_time: time, position, .. } = self.progress;
+        Outcome { position, height, time, expires: self.expiry(valid_until), result }
     }
 
     /// Until when the outcome is kept: as long as the operation could count, and long enough to be asked for.
@@ -350,6 +434,7 @@ impl Machine {
     }
 
     fn finish(&mut self, executed: &mut Executed) {
+        executed.rows.extend(self.sealed.take_rows());
         executed.rows.extend(self.scheduler.take_rows());
         executed.rows.push(Row::put(Table::Meta, PROGRESS_ROW, codec::encode(&self.progress)));
     }

@@ -8,12 +8,13 @@
 //! 3. after each batch of inputs, [`Replica::advance`] is called once.
 //!
 //! A round is due only while there is something to order, sign or prove (design: *Quiescent*): an operation waits here,
-//! shares wait to be sent, the state machine has signatures open or a renewal due, the DAG holds what is not executed,
+//! shares wait to be sent, the state machine has signatures or sealed operations open or a renewal due, the DAG holds what is not executed,
 //! or another replica is already in that round. The first block after a quiet spell carries no payload, so that its
 //! timestamp is agreed on before anything is executed.
 
 pub mod certificates;
 pub mod door;
+pub mod envelope;
 pub mod genesis;
 pub mod machine;
 pub mod message;
@@ -23,33 +24,37 @@ pub mod pool;
 pub mod recovery;
 pub mod report;
 pub mod rsa;
+pub mod sealed;
 #[cfg(test)]
 mod tests;
 pub mod zones;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::RngCore;
 
-use self::door::Submission;
+use self::door::{Content, Submission};
 use self::machine::{Machine, Snapshot};
 use self::message::PeerMessage;
 use self::payload::Payload;
-use self::pool::Pool;
+use self::pool::{Pool, Taken};
 use self::report::DoorRefusal;
+use self::sealed::{Opening, Ticket};
 
 use crate::codec;
 use crate::committee::ReplicaId;
+use crate::crypto::bls::SealingSecret;
 use crate::crypto::coin::CoinSecret;
 use crate::crypto::digest::Digest;
 use crate::crypto::ed25519::SecretKey;
 use crate::directory::Timestamp;
 use crate::directory::operation::SignedOperation;
 use crate::limits::{
-    COST_OF_CERTIFICATE_SHARE, FETCH_ANSWER, MAX_ANSWERED_BLOCKS, MAX_PAYLOAD, MAX_SHARES_PER_BLOCK,
-    MAX_SIGNED_AT_ONCE, MAX_STARTUP_ANSWER, MAX_UNUSED_NONCES, PAYLOAD_FOR_OPERATIONS, QUIET_MS, REPROPOSE_ROUNDS,
+    COST_OF_CERTIFICATE_SHARE, FETCH_ANSWER, MAX_ANSWERED_BLOCKS, MAX_OPENINGS_PER_BLOCK, MAX_PAYLOAD,
+    MAX_SHARES_PER_BLOCK, MAX_SIGNED_AT_ONCE, MAX_STARTUP_ANSWER, MAX_UNUSED_NONCES, PAYLOAD_FOR_OPERATIONS, QUIET_MS,
+    REPROPOSE_ROUNDS,
 };
 use crate::order::startup::{Answer, Question, Startup};
 use crate::order::{self, BlockRef, Commit, Order, OrderPublic, Recovered, VerifiedBlock, Verifier};
@@ -105,6 +110,9 @@ pub struct Replica {
     asked: VecDeque<Assignment>,
     /// Shares that wait for the next block.
     outbox: Vec<ShareEntry>,
+    sealing: SealingSecret,
+    /// Rounds of the own blocks with decryption shares that are not ordered yet.
+    given: BTreeMap<Ticket, u64>,
     nonces_ahead: usize,
     verifier: Arc<dyn Verifier>,
     rng: ChaCha20Rng,
@@ -121,6 +129,7 @@ pub struct Parts {
     pub public: Arc<OrderPublic>,
     pub identity: SecretKey,
     pub coin: CoinSecret,
+    pub sealing: SealingSecret,
     pub recovered: Recovered,
     pub machine: Machine,
     pub signer: Signer,
@@ -137,8 +146,20 @@ impl Replica {
     /// A replica that starts: it proposes nothing before the start-up rule allows. The effects redo what was ordered but
     /// not yet stored as executed.
     pub fn start(parts: Parts) -> (Self, Vec<Effect>) {
-        let Parts { me, public, identity, coin, recovered, machine, signer, own_last, nonces_ahead, verifier, mut rng } =
-            parts;
+        let Parts {
+            me,
+            public,
+            identity,
+            coin,
+            sealing,
+            recovered,
+            machine,
+            signer,
+            own_last,
+            nonces_ahead,
+            verifier,
+            mut rng,
+        } = parts;
         let mut nonce = [0; 32];
         rng.fill_bytes(&mut nonce);
         let (mut order, effects) = Order::new(Arc::clone(&public), me, Arc::new(identity), coin, recovered);
@@ -155,6 +176,8 @@ impl Replica {
             pool,
             asked: VecDeque::new(),
             outbox: Vec::new(),
+            sealing,
+            given: BTreeMap::new(),
             nonces_ahead,
             verifier,
             rng,
@@ -194,13 +217,15 @@ impl Replica {
     /// Keeps an operation that passed the door until it is ordered.
     pub fn submit(&mut self, submission: &Submission) -> Result<(), DoorRefusal> {
         let digest = submission.digest();
-        if self.machine.knows(&digest) {
+        if self.machine.knows(&digest) || self.machine.sealed().has(&digest) {
             return Ok(());
         }
+        if let Content::Envelope(envelope) = submission.content() {
+            self.machine.sealed_mut().checked_at_the_door(envelope);
+        }
         let round = self.order.own_last_round() + 1;
-        self.pool
-            .add(digest, submission.bytes().clone(), submission.valid_until(), round)
-            .map_err(|_| DoorRefusal::Busy)
+        let kind = submission.content().kind();
+        self.pool.add(digest, submission.bytes().clone(), kind, round).map_err(|_| DoorRefusal::Busy)
     }
 
     /// A link to `peer` came up.
@@ -317,9 +342,9 @@ impl Replica {
 
     /// As much of what waits as a block holds: operations have their part, shares take what is left.
     fn payload(&mut self, round: u64) -> Payload {
-        let operations = self.pool.take(round, PAYLOAD_FOR_OPERATIONS);
-        let nonces = self.refill();
-        let mut payload = Payload { operations, nonces, shares: Vec::new() };
+        let Taken { operations, sealed } = self.pool.take(round, PAYLOAD_FOR_OPERATIONS);
+        let (nonces, openings) = (self.refill(), self.openings(round));
+        let mut payload = Payload { operations, nonces, shares: Vec::new(), sealed, openings };
         let mut room = MAX_PAYLOAD.saturating_sub(payload.size_bound());
         let fits = |share: &&ShareEntry| {
             let size = codec::encode(*share).len();
@@ -330,6 +355,24 @@ impl Replica {
         let count = self.outbox.iter().take(MAX_SHARES_PER_BLOCK).take_while(fits).count();
         payload.shares = self.outbox.drain(..count).collect();
         payload
+    }
+
+    /// Shares of what is ordered and sealed; again if they are not ordered a while later. Only the state says what that is: a
+    /// share for an envelope that is not ordered yet would let others read it in time to be first.
+    fn openings(&mut self, round: u64) -> Vec<Opening> {
+        let sealed = self.machine.sealed();
+        self.given.retain(|&ticket, _| sealed.is_unopened(ticket));
+        if self.order.is_behind() {
+            return Vec::new();
+        }
+        let given = &mut self.given;
+        let due = sealed
+            .owed_by(self.me)
+            .filter(|(ticket, _)| given.get(ticket).is_none_or(|given| round >= given + REPROPOSE_ROUNDS));
+        let owed: Vec<_> = due.take(MAX_OPENINGS_PER_BLOCK).collect();
+        given.extend(owed.iter().map(|(ticket, _)| (*ticket, round)));
+        let opening = |(ticket, ciphertext)| Opening { ticket, share: self.sealing.share(ciphertext) };
+        owed.into_iter().map(opening).collect()
     }
 
     /// Signs what is still owed, some of it at a time. Not while behind: most of what an old commit asked for is settled by
@@ -408,6 +451,9 @@ impl Replica {
         let Ok(payload) = Payload::from_bytes(block.payload()) else { return };
         for operation in &payload.operations {
             self.pool.seen(SignedOperation::digest_of_bytes(operation), block.round());
+        }
+        for envelope in &payload.sealed {
+            self.pool.seen(envelope::digest_of_bytes(envelope), block.round());
         }
     }
 

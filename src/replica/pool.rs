@@ -1,4 +1,4 @@
-//! Operations that wait to be ordered.
+//! Operations that wait to be ordered, open or sealed.
 //!
 //! A client hands its operation to a kernel of replicas. Its digest ranks the replicas: rank 0 proposes at once, and
 //! each further rank only if it has not seen the operation in its DAG [`BACKUP_ROUNDS`] rounds later, so that one
@@ -12,7 +12,8 @@ use crate::committee::{Committee, ReplicaId};
 use crate::crypto::digest::Digest;
 use crate::directory::Timestamp;
 use crate::limits::{
-    BACKUP_ROUNDS, MAX_OPERATION_VALIDITY_MS, MAX_OPERATIONS_PER_BLOCK, MAX_POOL_BYTES, REPROPOSE_ROUNDS,
+    BACKUP_ROUNDS, MAX_OPERATION_VALIDITY_MS, MAX_OPERATIONS_PER_BLOCK, MAX_POOL_BYTES, MAX_SEALED_PER_BLOCK,
+    REPROPOSE_ROUNDS,
 };
 
 pub struct Pool {
@@ -24,9 +25,52 @@ pub struct Pool {
     in_dag: BTreeMap<Digest, u64>,
 }
 
+/// What waits, and until when it may count.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    Operation {
+        valid_until: Timestamp,
+    },
+    /// Nobody knows how long what is inside is valid, but from the first agreed time that is seen after it came in it is
+    /// no longer than any operation.
+    Envelope {
+        seen_at: Option<Timestamp>,
+    },
+}
+
+impl Kind {
+    /// The latest agreed time at which it may still be accepted.
+    fn valid_until(&mut self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::Operation { valid_until } => *valid_until,
+            Self::Envelope { seen_at } => {
+                Timestamp(seen_at.get_or_insert(now).0.saturating_add(MAX_OPERATION_VALIDITY_MS))
+            }
+        }
+    }
+}
+
+/// What is proposed in one block.
+#[derive(Debug, Default)]
+pub struct Taken {
+    pub operations: Vec<Vec<u8>>,
+    pub sealed: Vec<Vec<u8>>,
+}
+
+impl Taken {
+    /// Where bytes of this kind go, if there is room for more of them.
+    fn list(&mut self, kind: Kind) -> Option<&mut Vec<Vec<u8>>> {
+        let (list, limit) = match kind {
+            Kind::Operation { .. } => (&mut self.operations, MAX_OPERATIONS_PER_BLOCK),
+            Kind::Envelope { .. } => (&mut self.sealed, MAX_SEALED_PER_BLOCK),
+        };
+        (list.len() < limit).then_some(list)
+    }
+}
+
 struct Waiting {
     bytes: Arc<[u8]>,
-    valid_until: Timestamp,
+    kind: Kind,
     /// Round from which this replica may propose it.
     from_round: u64,
 }
@@ -41,13 +85,7 @@ impl Pool {
     }
 
     /// Keeps an operation that passed the door. `round`: the round that would be proposed next.
-    pub fn add(
-        &mut self,
-        digest: Digest,
-        bytes: Arc<[u8]>,
-        valid_until: Timestamp,
-        round: u64,
-    ) -> Result<(), PoolFull> {
+    pub fn add(&mut self, digest: Digest, bytes: Arc<[u8]>, kind: Kind, round: u64) -> Result<(), PoolFull> {
         if self.waiting.contains_key(&digest) {
             return Ok(());
         }
@@ -56,7 +94,7 @@ impl Pool {
         }
         self.bytes += bytes.len();
         let from_round = round + rank(&self.committee, &digest, self.me) * BACKUP_ROUNDS;
-        self.waiting.insert(digest, Waiting { bytes, valid_until, from_round });
+        self.waiting.insert(digest, Waiting { bytes, kind, from_round });
         Ok(())
     }
 
@@ -83,20 +121,21 @@ impl Pool {
     }
 
     /// Operations to propose in `round`, together at most `limit` bytes.
-    pub fn take(&mut self, round: u64, limit: usize) -> Vec<Vec<u8>> {
-        let mut taken = Vec::new();
+    pub fn take(&mut self, round: u64, limit: usize) -> Taken {
+        let mut taken = Taken::default();
         let mut size = 0;
         for (digest, waiting) in &mut self.waiting {
-            if taken.len() == MAX_OPERATIONS_PER_BLOCK || size + waiting.bytes.len() > limit {
+            if size + waiting.bytes.len() > limit {
                 break;
             }
+            let Some(list) = taken.list(waiting.kind) else { continue };
             let seen = self.in_dag.get(digest).is_some_and(|&last| round < last + REPROPOSE_ROUNDS);
             if seen || round < waiting.from_round {
                 continue;
             }
             size += waiting.bytes.len() + 4;
             waiting.from_round = round + REPROPOSE_ROUNDS;
-            taken.push(waiting.bytes.to_vec());
+            list.push(waiting.bytes.to_vec());
         }
         taken
     }
@@ -106,7 +145,8 @@ impl Pool {
     pub fn expire(&mut self, now: Timestamp, horizon: u64) {
         let bytes = &mut self.bytes;
         self.waiting.retain(|_, waiting| {
-            let keep = now.0 <= waiting.valid_until.0.saturating_add(MAX_OPERATION_VALIDITY_MS);
+            let valid_until = waiting.kind.valid_until(now);
+            let keep = now.0 <= valid_until.0.saturating_add(MAX_OPERATION_VALIDITY_MS);
             if !keep {
                 *bytes -= waiting.bytes.len();
             }
@@ -132,7 +172,8 @@ mod tests {
     }
 
     fn add(pool: &mut Pool, digest: Digest) {
-        pool.add(digest, Arc::from(&b"operation"[..]), Timestamp(1000), 10).unwrap();
+        let kind = Kind::Operation { valid_until: Timestamp(1000) };
+        pool.add(digest, Arc::from(&b"operation"[..]), kind, 10).unwrap();
     }
 
     #[test]
@@ -141,9 +182,9 @@ mod tests {
         let (mut first, mut second) = (pool(0), pool(1));
         add(&mut first, digest);
         add(&mut second, digest);
-        assert_eq!(first.take(10, 100).len(), 1);
-        assert_eq!(second.take(10, 100).len(), 0);
-        assert_eq!(second.take(10 + BACKUP_ROUNDS, 100).len(), 1);
+        assert_eq!(first.take(10, 100).operations.len(), 1);
+        assert_eq!(second.take(10, 100).operations.len(), 0);
+        assert_eq!(second.take(10 + BACKUP_ROUNDS, 100).operations.len(), 1);
     }
 
     #[test]
@@ -152,8 +193,8 @@ mod tests {
         let mut pool = pool(1);
         add(&mut pool, digest);
         pool.seen(digest, 11);
-        assert_eq!(pool.take(10 + BACKUP_ROUNDS, 100).len(), 0);
-        assert_eq!(pool.take(11 + REPROPOSE_ROUNDS, 100).len(), 1);
+        assert_eq!(pool.take(10 + BACKUP_ROUNDS, 100).operations.len(), 0);
+        assert_eq!(pool.take(11 + REPROPOSE_ROUNDS, 100).operations.len(), 1);
     }
 
     #[test]
@@ -167,5 +208,23 @@ mod tests {
         assert_eq!(pool.len(), 1, "its owner is to be told");
         pool.expire(Timestamp(1001 + MAX_OPERATION_VALIDITY_MS), 0);
         assert!(pool.is_empty() && pool.bytes == 0);
+    }
+    #[test]
+    fn envelopes_have_their_own_room_in_a_block_and_expire_by_when_they_were_seen() {
+        let mut pool = pool(0);
+        for at in 0..2 * MAX_SEALED_PER_BLOCK as u8 {
+            let kind = Kind::Envelope { seen_at: None };
+            pool.add(Digest([4 * at; 32]), Arc::from([at; 10]), kind, 10).unwrap();
+        }
+        add(&mut pool, Digest([0xfc; 32]));
+        let taken = pool.take(10, 1000);
+        assert_eq!((taken.sealed.len(), taken.operations.len()), (MAX_SEALED_PER_BLOCK, 1));
+        assert_eq!(pool.take(11, 1000).sealed.len(), MAX_SEALED_PER_BLOCK);
+        // Agreed time may have stood still for long before.
+        let now = 1 << 40;
+        pool.expire(Timestamp(now), 0);
+        assert_eq!(pool.len(), 2 * MAX_SEALED_PER_BLOCK);
+        pool.expire(Timestamp(now + 2 * MAX_OPERATION_VALIDITY_MS + 1), 0);
+        assert!(pool.is_empty());
     }
 }

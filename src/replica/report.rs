@@ -86,6 +86,8 @@ pub enum DoorRefusal {
     UnknownZone,
     #[error("too many operations are waiting: try again in a moment")]
     Busy,
+    #[error("the sealed operation was changed after it was sealed: seal it again")]
+    BadSeal,
 }
 
 impl DoorRefusal {
@@ -98,13 +100,21 @@ impl DoorRefusal {
             Self::WrongNetwork => "wrong-network",
             Self::UnknownZone => "unknown-zone",
             Self::Busy => "busy",
+            Self::BadSeal => "bad-seal",
         }
     }
 
     pub fn from_code(code: &str) -> Option<Self> {
-        [Self::Malformed, Self::TooLarge, Self::BadSignature, Self::WrongNetwork, Self::UnknownZone, Self::Busy]
-            .into_iter()
-            .find(|refusal| refusal.code() == code)
+        let all = [
+            Self::Malformed,
+            Self::TooLarge,
+            Self::BadSignature,
+            Self::WrongNetwork,
+            Self::UnknownZone,
+            Self::Busy,
+            Self::BadSeal,
+        ];
+        all.into_iter().find(|refusal| refusal.code() == code)
     }
 }
 

@@ -5,9 +5,13 @@ use crate::cli::output::{Failure, Report};
 use crate::directory::operation::Action;
 
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Example:\n  torrens title register alice.names.example. --key alice.key --cluster cluster.toml"
-)]
+#[command(after_help = "\
+With --sealed nobody, not even a replica, learns which name you want before your place in the order is fixed. If somebody \
+asked for it before that, you are refused and the name is his; afterwards nobody can take it.
+
+Examples:
+  torrens title register alice.names.example. --key alice.key --cluster cluster.toml
+  torrens title register alice.names.example. --key alice.key --cluster cluster.toml --sealed")]
 pub struct Args {
     #[command(flatten)]
     owner: OwnerArgs,

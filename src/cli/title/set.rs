@@ -19,7 +19,8 @@ given replace all others of the same name and type; what is not named stays as i
 Examples:
   torrens title set alice.names.example. --key alice.key --cluster cluster.toml \\
       '@ 300 A 192.0.2.1' '@ 300 AAAA 2001:db8::1' 'www 300 CNAME alice.names.example.'
-  torrens title set alice.names.example. --key alice.key --cluster cluster.toml --delete www CNAME")]
+  torrens title set alice.names.example. --key alice.key --cluster cluster.toml --delete www CNAME
+  torrens title set alice.names.example. --key alice.key --cluster cluster.toml --sealed '@ 300 A 192.0.2.9'")]
 pub struct Args {
     #[command(flatten)]
     owner: OwnerArgs,

@@ -157,6 +157,12 @@ impl Ciphertext {
     }
 }
 
+impl VerifiedCiphertext {
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.ciphertext.to_bytes()
+    }
+}
+
 fn are_valid(claimed: &[VerifiedCiphertext]) -> bool {
     let coefficients = coefficients(claimed);
     let summed = coefficients.iter().zip(claimed).map(|(&coefficient, one)| (coefficient, one.ciphertext.w));

@@ -2,4 +2,5 @@
 
 mod reload;
 mod scenarios;
+mod sealed;
 mod world;

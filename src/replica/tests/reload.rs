@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+use super::sealed::sealed;
 use super::world::{Owner, World, fixture};
 use crate::directory::operation::Action;
 use crate::replica::machine::Machine;
@@ -38,6 +39,9 @@ fn a_machine_read_back_after_any_commit_goes_on_as_the_one_that_wrote_the_rows()
         world.submit(200 + 150 * at, 1, act);
         world.submit(200 + 150 * at, 2, act);
     }
+    for (at, label) in (0..).zip(["bob", "carol"]) {
+        world.submit(250 + 100 * at, 1, &sealed(&Owner::new(label).act(Action::Register), at));
+    }
     world.crash(500, 3, Some(300));
     world.run_until_quiet();
     let commits = &world.replica(0).commits;
@@ -46,6 +50,7 @@ fn a_machine_read_back_after_any_commit_goes_on_as_the_one_that_wrote_the_rows()
     let (mut steady, rows) = Machine::genesis(&fixture().genesis).unwrap();
     let mut disk = Disk::default();
     disk.write(&rows);
+    let mut waited = 0;
     for commit in commits {
         let mut restarted = disk.load();
         let (expected, found) = (steady.execute(commit), restarted.execute(commit));
@@ -56,8 +61,11 @@ fn a_machine_read_back_after_any_commit_goes_on_as_the_one_that_wrote_the_rows()
         assert_eq!((&found.operations, &found.faults), (&expected.operations, &expected.faults));
         let (found, expected) = (restarted.snapshot(), steady.snapshot());
         assert_eq!((found.progress, found.pending), (expected.progress, expected.pending));
+        assert_eq!((found.unopened, found.held), (expected.unopened, expected.held));
+        waited += expected.held;
         assert_eq!((found.serials, found.outcomes.digests()), (expected.serials, expected.outcomes.digests()));
         assert!(restarted.view().zones == steady.view().zones, "height {}", commit.height);
         assert_eq!(restarted.next_renewal(), steady.next_renewal());
     }
+    assert!(waited > 0, "nothing ever waited for an opening");
 }

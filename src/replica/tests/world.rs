@@ -11,10 +11,10 @@ use zeroize::Zeroizing;
 use crate::ca::root::{RootFacts, root_tbs};
 use crate::ca::{certificate, profile::Period};
 use crate::committee::{Committee, ReplicaId};
-use crate::crypto::bls::{heads, sealing};
+use crate::crypto::bls::{self, SealingSecret, heads, sealing};
 use crate::crypto::coin::{self, CoinSecret};
 use crate::crypto::digest::{Digest, hash};
-use crate::crypto::ed25519::SecretKey;
+use crate::crypto::ed25519::{PublicKey, SecretKey};
 use crate::crypto::frost::{self, FrostSecret};
 use crate::crypto::shoup::{self, RsaSecret};
 use crate::directory::Timestamp;
@@ -46,11 +46,18 @@ pub struct Fixture {
     secrets: Vec<Secrets>,
 }
 
+impl Fixture {
+    pub fn sealing_secret(&self, id: u8) -> SealingSecret {
+        SealingSecret::from_bytes(self.secrets[usize::from(id)].sealing.as_slice()).unwrap()
+    }
+}
+
 struct Secrets {
     identity: [u8; 32],
     coin: Zeroizing<[u8; coin::COIN_SECRET_BYTES]>,
     zone: Zeroizing<[u8; 32]>,
     rsa: Zeroizing<Vec<u8>>,
+    sealing: Zeroizing<[u8; bls::SECRET_BYTES]>,
 }
 
 pub fn fixture() -> &'static Fixture {
@@ -80,6 +87,7 @@ pub fn fixture() -> &'static Fixture {
             .collect();
         let signature = rsa.combine(&to_be_signed, &signed).unwrap().signature;
         let certificate = certificate::assemble(&to_be_signed, &signature);
+        let (sealing, sealing_shares) = sealing::deal(&committee, &mut rng);
         let publics: Vec<_> = identities.iter().map(SecretKey::public).collect();
         let genesis = Genesis {
             created: Timestamp(START),
@@ -88,18 +96,19 @@ pub fn fixture() -> &'static Fixture {
             links: publics.clone(),
             coin: coin.clone(),
             heads: heads::deal(&committee, &mut rng).0,
-            sealing: sealing::deal(&committee, &mut rng).0,
+            sealing,
             zones,
             registry: SecretKey::generate(&mut rng).public(),
             authority: Authority { key: rsa, certificate },
         };
         let public = OrderPublic::new(committee, genesis.network(), 0, publics, coin).unwrap();
-        let secrets = identities.iter().zip(coin_shares).zip(zone_shares).zip(rsa_shares);
-        let secrets = secrets.map(|(((identity, coin), zone), rsa)| Secrets {
+        let secrets = identities.iter().zip(coin_shares).zip(zone_shares).zip(rsa_shares).zip(sealing_shares);
+        let secrets = secrets.map(|((((identity, coin), zone), rsa), sealing)| Secrets {
             identity: *identity.seed(),
             coin: coin.to_bytes(),
             zone: zone.to_bytes(),
             rsa: rsa.to_bytes(),
+            sealing: sealing.to_bytes(),
         });
         Fixture { public: Arc::new(public), secrets: secrets.collect(), genesis: Arc::new(genesis) }
     })
@@ -119,6 +128,19 @@ impl Owner {
         let seed = hash("test owner", &[label.as_bytes()]).0;
         let title = Name::parse(label, Some(&apex)).unwrap();
         Self { key: SecretKey::from_seed(&seed), title, sequence: 0, previous: Digest::ZERO }
+    }
+
+    /// Somebody else who is after the same title.
+    pub fn rival(label: &str) -> Self {
+        Self { key: SecretKey::from_seed(&hash("test rival", &[label.as_bytes()]).0), ..Self::new(label) }
+    }
+
+    pub fn public(&self) -> PublicKey {
+        self.key.public()
+    }
+
+    pub fn title(&self) -> &Name {
+        &self.title
     }
 
     pub fn act(&mut self, action: Action) -> Vec<u8> {
@@ -181,6 +203,8 @@ pub struct World {
     /// What each serial showed, at whoever published it first.
     shown: BTreeMap<u32, Vec<u8>>,
     pub faults: Vec<(ReplicaId, String)>,
+    /// Blocks as they are sent, for those who read everything at once.
+    pub spied: Vec<(ReplicaId, Vec<u8>)>,
 }
 
 impl World {
@@ -198,6 +222,7 @@ impl World {
             nodes: genesis.committee.ids().map(node).collect(),
             shown: BTreeMap::new(),
             faults: Vec::new(),
+            spied: Vec::new(),
         };
         for &id in running {
             world.restart(ReplicaId(id));
@@ -304,7 +329,9 @@ impl World {
             Event::Submit { replica, operation } => {
                 self.input(replica, |replica| {
                     let directory = replica.snapshot().directory;
-                    let submission = door::check(&operation, fixture().public.network, &directory).unwrap();
+                    let submission = door::check(&operation, fixture().public.network, &directory)
+                        .or_else(|_| door::check_envelope(&operation))
+                        .unwrap();
                     replica.submit(&submission).unwrap();
                     Vec::new()
                 });
@@ -326,7 +353,7 @@ impl World {
     }
 
     /// One input, then the look whether a round is due.
-    fn input(&mut self, id: ReplicaId, take: impl FnOnce(&mut Replica) -> Vec<Effect>) {
+    pub fn input(&mut self, id: ReplicaId, take: impl FnOnce(&mut Replica) -> Vec<Effect>) {
         let Some(replica) = &mut self.nodes[id.index()].replica else { return };
         let effects = take(replica);
         self.perform(id, effects);
@@ -358,6 +385,9 @@ impl World {
                 }
                 Effect::Send { to, message } => self.send(id, to, message),
                 Effect::Broadcast(message) => {
+                    if let PeerMessage::Block(bytes) = &message {
+                        self.spied.push((id, bytes.clone()));
+                    }
                     for to in fixture().public.committee.ids().filter(|&to| to != id) {
                         self.send(id, to, message.clone());
                     }
@@ -417,6 +447,7 @@ impl World {
             public: Arc::clone(public),
             identity: SecretKey::from_seed(&secret.identity),
             coin: CoinSecret::from_bytes(secret.coin.as_slice()).unwrap(),
+            sealing: fixture().sealing_secret(id.0),
             recovered: order,
             machine,
             signer: Signer::new(id, boot, zones, Some(Box::new(authority))),
@@ -449,7 +480,10 @@ impl World {
         for (id, replica) in self.running() {
             assert_eq!(facts(replica), facts(first), "seed {}: {id}", self.seed);
             assert!(
-                replica.pool.is_empty() && replica.outbox.is_empty() && replica.machine().scheduler().pending() == 0,
+                replica.pool.is_empty()
+                    && replica.outbox.is_empty()
+                    && replica.machine().scheduler().pending() == 0
+                    && (replica.snapshot().unopened, replica.snapshot().held) == (0, 0),
                 "seed {}: {}",
                 self.seed,
                 self.describe()
