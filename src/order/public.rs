@@ -16,7 +16,9 @@ pub(super) const SHARE_OFFSET: u64 = 4;
 pub enum WaveLength {
     /// Votes in round r + 2, certificates in r + 3, coin shares one round later.
     Four,
-    /// Votes in round r + 3, certificates together with the coin shares in r + 4 (Mahi-Mahi's published layout).
+    /// Votes in round r + 3, certificates together with the coin shares in r + 4 (Mahi-Mahi's published layout). The
+    /// default: between five regions its mean is 0.7 to 0.9 of the other's and its p99 0.5 to 0.75; on equal links there is
+    /// no difference, since both wait for the coin (`torrens bench delays`).
     #[default]
     Five,
 }

@@ -5,6 +5,8 @@
 //! from run to run and machine to machine: compare within one run.
 
 mod answer;
+mod delays;
+mod delays_model;
 mod link;
 mod network;
 mod order;
@@ -23,6 +25,7 @@ use super::output::{Failure, Report};
 pub enum Command {
     Update(update::Args),
     Order(order::Args),
+    Delays(delays::Args),
     #[command(hide = true)]
     OrderNode(order_node::Args),
 }
@@ -32,6 +35,7 @@ impl Command {
         match self {
             Self::Update(args) => args.run().await,
             Self::Order(args) => args.run().await,
+            Self::Delays(args) => args.run().await,
             Self::OrderNode(args) => args.run().await,
         }
     }
