@@ -26,7 +26,7 @@ use crate::crypto::frost::FrostSecret;
 use crate::crypto::shoup::RsaSecret;
 use crate::limits::{CORE_INPUTS, MAX_ENVELOPE_CHECKS, NONCES_AHEAD, STOP_WITHIN};
 use crate::order::{OrderPublic, VerifyEach};
-use crate::peer::{Mesh, MeshConfig, MeshHandle, PeerAddress, PeerEvent, event_channel};
+use crate::peer::{Mesh, MeshConfig, MeshHandle, PeerAddress};
 use crate::replica::genesis::Genesis;
 use crate::replica::recovery::{self, Recovery};
 use crate::replica::rsa::AuthorityShare;
@@ -73,13 +73,12 @@ async fn serve(
     let link_key = SecretKey::from_seed(&link.seed());
     let (replica, effects) = recover(config, secrets, conduct, &genesis, &mut store)?;
 
-    let (events, mut peer_events) = event_channel(genesis.committee.len());
-    let mesh = start_mesh(config, &genesis, link_key, events).await?;
+    let (inputs, core_inputs) = mpsc::sync_channel(CORE_INPUTS);
+    let mesh = start_mesh(config, &genesis, link_key, inputs.clone()).await?;
     let view: dns::ViewHandle = Arc::new(ArcSwap::from_pointee(replica.view()));
     let (exposed, readers) = watch::channel(Arc::new(replica.snapshot()));
     let reader = store.reader();
     let published = Arc::new(Published { view: Arc::clone(&view), exposed });
-    let (inputs, core_inputs) = mpsc::sync_channel(CORE_INPUTS);
     let (ended, core_ended) = tokio::sync::oneshot::channel();
     let mut core =
         Core { replica, store, mesh: mesh.clone(), published, pending: Batch::default(), faults: BTreeMap::new() };
@@ -104,12 +103,10 @@ async fn serve(
         mesh: mesh.clone(),
         envelope_checks: Semaphore::new(MAX_ENVELOPE_CHECKS),
     };
-    let forward = forward_events(&mut peer_events, &inputs);
     let served = async {
         tokio::join!(
             dns::stream::serve_tcp(tcp, Arc::clone(&view), alter),
             http::serve(http, http::router(Arc::new(api)), std::future::pending()),
-            forward,
         )
     };
     tracing::info!(replica = %config.id, %network, dns = %config.listen.dns, "running");
@@ -225,7 +222,7 @@ async fn start_mesh(
     config: &ReplicaConfig,
     genesis: &Genesis,
     link_key: SecretKey,
-    events: tokio::sync::mpsc::Sender<PeerEvent>,
+    inputs: SyncSender<Input>,
 ) -> anyhow::Result<MeshHandle> {
     let peers = genesis.committee.ids().filter(|&peer| peer != config.id).map(|peer| PeerAddress {
         id: peer,
@@ -240,20 +237,12 @@ async fn start_mesh(
         network: genesis.network(),
         link_delay: Duration::ZERO,
     };
-    Ok(Mesh::start(mesh, events).await?)
+    // While the core is busy the links wait.
+    Ok(Mesh::start_thread(mesh, Arc::new(move |event| inputs.send(Input::Peer(event)).is_ok())).await?)
 }
 
 async fn listen(address: SocketAddr, what: &str) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("cannot listen for {what} on {address}"))
-}
-
-/// Hands the links' events to the core. While the core is busy the links wait, each within its own budget.
-async fn forward_events(events: &mut tokio::sync::mpsc::Receiver<PeerEvent>, inputs: &SyncSender<Input>) {
-    while let Some(event) = events.recv().await {
-        if inputs.send(Input::Peer(event)).is_err() {
-            return;
-        }
-    }
 }
 
 impl Conduct {

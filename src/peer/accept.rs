@@ -110,7 +110,9 @@ async fn receive_all(peer: ReplicaId, link: &mut Link, shared: &Shared) -> Resul
                 drop(bytes);
                 state.counts.received.add(1);
                 let event = PeerEvent::Message { from: peer, message, slot };
-                shared.events.send(event).await.map_err(|_| LinkError::NodeGone)?;
+                if !(shared.events)(event) {
+                    return Err(LinkError::NodeGone);
+                }
             }
             Frame::Ping => {
                 let mut pong = Vec::new();

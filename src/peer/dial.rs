@@ -72,7 +72,7 @@ impl Dialer {
     async fn hold(&self, link: TlsStream<TcpStream>, state: &Peer) -> LinkError {
         state.counts.connects.add(1);
         self.shared.connected().insert(self.peer);
-        if self.shared.events.send(PeerEvent::Connected(self.peer)).await.is_err() {
+        if !(self.shared.events)(PeerEvent::Connected(self.peer)) {
             return LinkError::NodeGone;
         }
         let (reader, writer) = split(link);
@@ -81,7 +81,7 @@ impl Dialer {
             ended = send_queued(writer, state) => ended,
         };
         self.shared.connected().remove(self.peer);
-        if self.shared.events.send(PeerEvent::Disconnected(self.peer)).await.is_err() {
+        if !(self.shared.events)(PeerEvent::Disconnected(self.peer)) {
             return LinkError::NodeGone;
         }
         let Err(error) = result;
@@ -108,7 +108,9 @@ async fn send_queued(mut link: impl AsyncWrite + Unpin, state: &Peer) -> Result<
         bytes.shrink_to(2 * WRITE_BATCH);
         let mut messages = 0;
         if let Ok(message) = timeout_at(next_ping, state.outbox.pop()).await {
-            sleep_until(message.due).await;
+            if message.due > Instant::now() {
+                sleep_until(message.due).await;
+            }
             write_message(&mut bytes, &message.bytes);
             messages = 1;
             while bytes.len() < WRITE_BATCH

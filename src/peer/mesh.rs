@@ -5,10 +5,11 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
@@ -60,6 +61,10 @@ pub enum PeerEvent {
     Disconnected(ReplicaId),
 }
 
+/// Where the events of the links go, in the order of each link; `false` once nobody takes them any more. Besides what
+/// [`Slot`]s bound there are only links that come up and go down. It may wait, and then all links do.
+pub type Sink = Arc<dyn Fn(PeerEvent) -> bool + Send + Sync>;
+
 /// Room for one received message, given back when dropped. A peer without room is not read from.
 pub struct Slot {
     _message: OwnedSemaphorePermit,
@@ -70,6 +75,8 @@ pub struct Slot {
 pub enum MeshError {
     #[error("cannot listen for peers on {address}: {error}")]
     Listen { address: SocketAddr, error: io::Error },
+    #[error("no thread for the links: {0}")]
+    Thread(io::Error),
     #[error("{0} is among its own peers")]
     Myself(ReplicaId),
     #[error("{0} is among the peers twice")]
@@ -95,6 +102,8 @@ pub struct MeshHandle {
     shared: Arc<Shared>,
     tasks: Arc<Mutex<JoinSet<()>>>,
     address: SocketAddr,
+    /// The links' thread, if they have one, ends when this is gone.
+    _thread: Option<Arc<oneshot::Sender<()>>>,
 }
 
 /// What the tasks of all links have in common.
@@ -102,7 +111,7 @@ pub(super) struct Shared {
     pub me: ReplicaId,
     pub hello: Hello,
     pub peers: BTreeMap<ReplicaId, Peer>,
-    pub events: mpsc::Sender<PeerEvent>,
+    pub events: Sink,
     pub refused: Count,
     connected: Mutex<ReplicaSet>,
     link_delay: Duration,
@@ -122,26 +131,38 @@ pub(super) struct Budget {
     bytes: Arc<Semaphore>,
 }
 
-/// A channel for the events of a mesh with so many peers: even if all of them use up their budgets, none fills it.
-pub fn event_channel(peers: usize) -> (mpsc::Sender<PeerEvent>, mpsc::Receiver<PeerEvent>) {
-    mpsc::channel(peers.max(1) * (INBOUND_MESSAGES + 2))
-}
-
 impl Mesh {
     /// Listens, and dials every peer until it is reached, for as long as the handle lives.
-    pub async fn start(config: MeshConfig, events: mpsc::Sender<PeerEvent>) -> Result<MeshHandle, MeshError> {
+    pub async fn start(config: MeshConfig, events: Sink) -> Result<MeshHandle, MeshError> {
         let address = config.listen;
         let listen_error = |error| MeshError::Listen { address, error };
         let listener = TcpListener::bind(address).await.map_err(listen_error)?;
         Self::start_on(listener, config, events)
     }
 
-    /// The same on a socket that listens already; `config.listen` is not used.
-    pub fn start_on(
-        listener: TcpListener,
-        config: MeshConfig,
-        events: mpsc::Sender<PeerEvent>,
-    ) -> Result<MeshHandle, MeshError> {
+    /// The same on a thread of its own. What else the process does neither delays the links nor is delayed by strangers who
+    /// knock; and a block costs one change of thread on its way in and one on its way out, with nothing to steal.
+    pub async fn start_thread(config: MeshConfig, events: Sink) -> Result<MeshHandle, MeshError> {
+        let (made, handle) = oneshot::channel();
+        let (alive, ended) = oneshot::channel();
+        let run = move || {
+            let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+                Ok(runtime) => runtime,
+                Err(error) => return drop(made.send(Err(MeshError::Thread(error)))),
+            };
+            runtime.block_on(async {
+                // Whoever asked may be gone: then so is `alive`.
+                let _ = made.send(Self::start(config, events).await);
+                let _ = ended.await;
+            });
+        };
+        thread::Builder::new().name("links".into()).spawn(run).map_err(MeshError::Thread)?;
+        let handle = handle.await.expect("the thread answers before it ends")?;
+        Ok(MeshHandle { _thread: Some(Arc::new(alive)), ..handle })
+    }
+
+    /// Like [`Self::start`], on a socket that listens already; `config.listen` is not used.
+    pub fn start_on(listener: TcpListener, config: MeshConfig, events: Sink) -> Result<MeshHandle, MeshError> {
         check(&config)?;
         let address = listener.local_addr().map_err(|error| MeshError::Listen { address: config.listen, error })?;
         let shared = Arc::new(Shared {
@@ -162,7 +183,7 @@ impl Mesh {
             let connector = TlsConnector::from(Arc::new(tls::client_config(&config.link_key, pinned)));
             tasks.spawn(Dialer { peer: peer.id, address: peer.address, connector, shared: shared.clone() }.run());
         }
-        Ok(MeshHandle { shared, tasks: Arc::new(Mutex::new(tasks)), address })
+        Ok(MeshHandle { shared, tasks: Arc::new(Mutex::new(tasks)), address, _thread: None })
     }
 }
 

@@ -25,4 +25,4 @@ mod tls;
 
 pub use crate::replica::message::{MessageError, PeerMessage};
 pub use counters::{LinkCounters, MeshCounters};
-pub use mesh::{Mesh, MeshConfig, MeshError, MeshHandle, PeerAddress, PeerEvent, SendError, Slot, event_channel};
+pub use mesh::{Mesh, MeshConfig, MeshError, MeshHandle, PeerAddress, PeerEvent, SendError, Sink, Slot};

@@ -61,12 +61,17 @@ async fn listeners(count: usize) -> (Vec<TcpListener>, Vec<String>) {
     (listeners, addresses)
 }
 
-type Events = mpsc::Receiver<PeerEvent>;
+type Events = mpsc::UnboundedReceiver<PeerEvent>;
+
+fn event_channel() -> (Sink, Events) {
+    let (sender, events) = mpsc::unbounded_channel();
+    (Arc::new(move |event| sender.send(event).is_ok()), events)
+}
 
 /// Replica 0 with a mesh; the listeners of the other three are left to the test.
 async fn one_of_four() -> (MeshHandle, Events, Vec<TcpListener>) {
     let (mut listeners, addresses) = listeners(4).await;
-    let (sender, events) = event_channel(3);
+    let (sender, events) = event_channel();
     let mesh = Mesh::start_on(listeners.remove(0), config(0, &addresses), sender).unwrap();
     (mesh, events, listeners)
 }
@@ -112,7 +117,7 @@ async fn four_replicas_connect_and_a_broadcast_reaches_all_others() {
     let (listeners, addresses) = listeners(4).await;
     let mut nodes = Vec::new();
     for (me, listener) in listeners.into_iter().enumerate() {
-        let (sender, events) = event_channel(3);
+        let (sender, events) = event_channel();
         nodes.push((Mesh::start_on(listener, config(me as u8, &addresses), sender).unwrap(), events));
     }
     for (mesh, events) in &mut nodes {
@@ -139,7 +144,7 @@ async fn messages_to_one_peer_arrive_in_order_and_at_no_other() {
     let (listeners, addresses) = listeners(4).await;
     let mut nodes = Vec::new();
     for (me, listener) in listeners.into_iter().enumerate() {
-        let (sender, events) = event_channel(3);
+        let (sender, events) = event_channel();
         nodes.push((Mesh::start_on(listener, config(me as u8, &addresses), sender).unwrap(), events));
     }
     for number in 0..200u8 {
@@ -324,11 +329,11 @@ async fn a_peer_that_never_reads_costs_no_more_than_its_queue() {
 #[tokio::test]
 async fn a_peer_that_restarts_is_reached_again() {
     let (mut listeners, addresses) = listeners(4).await;
-    let (sender, mut events) = event_channel(3);
+    let (sender, mut events) = event_channel();
     let mesh = Mesh::start_on(listeners.remove(0), config(0, &addresses), sender).unwrap();
     let mut listener = Some(listeners.remove(0));
     for start in 0..3u8 {
-        let (sender, mut other_events) = event_channel(3);
+        let (sender, mut other_events) = event_channel();
         let other = match listener.take() {
             Some(listener) => Mesh::start_on(listener, config(1, &addresses), sender).unwrap(),
             None => {
@@ -375,7 +380,7 @@ async fn a_configuration_that_mixes_up_replicas_is_refused() {
     let start = async |change: &dyn Fn(&mut MeshConfig)| {
         let mut config = config(0, &addresses);
         change(&mut config);
-        Mesh::start(config, event_channel(3).0).await.err().map(|error| error.to_string())
+        Mesh::start(config, event_channel().0).await.err().map(|error| error.to_string())
     };
     assert_eq!(start(&|_| ()).await, None);
     let error = start(&|config| config.peers[0].id = id(0)).await.unwrap();

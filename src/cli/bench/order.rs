@@ -25,7 +25,9 @@ commit: from when an operation was due until it was ordered at the replica it ca
 CPU: microseconds for each operation, over all replicas.
 
 Example:
-  torrens bench order --replicas 7 --rate 400,5000")]
+  torrens bench order --replicas 7 --rate 400,5000
+  torrens bench order --rate 400 --link-delay 25
+  torrens bench order --rate 5000 --minutes 10")]
 pub struct Args {
     /// Replicas, each a process
     #[arg(long, value_name = "N", default_value_t = 4)]
@@ -39,6 +41,12 @@ pub struct Args {
     /// Seconds measured for each
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     seconds: u64,
+    /// Minutes measured for each, instead of seconds: shows that memory does not grow
+    #[arg(long, value_name = "MINUTES", conflicts_with = "seconds")]
+    minutes: Option<u64>,
+    /// Milliseconds that everything between replicas takes longer, one way
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    link_delay: u64,
     /// Ports used are those of a testbed at this one
     #[arg(long, value_name = "P", default_value_t = BENCH_PORT_BASE)]
     port_base: u16,
@@ -52,7 +60,8 @@ struct Run {
 }
 
 impl Args {
-    pub async fn run(self) -> Result<Report, Failure> {
+    pub async fn run(mut self) -> Result<Report, Failure> {
+        self.seconds = self.minutes.map_or(self.seconds, |minutes| minutes.saturating_mul(60));
         let committee = Committee::new(self.replicas).map_err(broken)?;
         if !(8..=PAYLOAD_FOR_OPERATIONS).contains(&self.size) || self.seconds == 0 || self.rate.contains(&0) {
             return Err(Failure::Usage(format!(
@@ -127,6 +136,7 @@ impl Args {
             size: self.size,
             rate: f64::from(rate) / committee.len() as f64,
             seconds: self.seconds,
+            link_delay_ms: self.link_delay,
         };
         committee.ids().map(setup).collect()
     }
@@ -144,6 +154,7 @@ impl Args {
             "rounds/s",
             "commits/s",
             "RSS MiB",
+            "grown MiB",
         ];
         let text = table(header, runs.iter().map(Run::row));
         let runs: Vec<Value> = runs.iter().map(Run::json).collect();
@@ -196,9 +207,16 @@ impl Run {
         round(self.cpu().total() as f64 / 1e6 / self.seconds as f64, 100.0)
     }
 
-    fn row(&self) -> [String; 11] {
+    /// The most that a node had at the end, and the most that one grew by.
+    fn memory_kib(&self) -> [u64; 2] {
+        let resident = self.nodes.iter().map(|node| node.resident_kib[1]).max().unwrap_or(0);
+        let grown = self.nodes.iter().map(|node| node.resident_kib[1].saturating_sub(node.resident_kib[0])).max();
+        [resident, grown.unwrap_or(0)]
+    }
+
+    fn row(&self) -> [String; 12] {
         let latencies = self.latencies();
-        let resident = self.nodes.iter().map(|node| node.resident_kib).max().unwrap_or(0);
+        let [resident, grown] = self.memory_kib();
         [
             self.rate.to_string(),
             self.per_second(|node| node.ordered).to_string(),
@@ -211,6 +229,7 @@ impl Run {
             self.per_second(|node| node.rounds).to_string(),
             self.per_second(|node| node.commits).to_string(),
             (resident / 1024).to_string(),
+            format!("{:.1}", grown as f64 / 1024.0),
         ]
     }
 

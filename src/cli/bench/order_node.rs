@@ -27,12 +27,12 @@ use crate::crypto::coin::{CoinPublic, CoinSecret};
 use crate::crypto::digest::Digest;
 use crate::crypto::ed25519::{PublicKey, SecretKey};
 use crate::limits::{
-    BENCH_TICK, BENCH_WARM_UP_S, CORE_BATCH, CORE_INPUTS, MAX_BLOCKS_ANSWER, MAX_STARTUP_ANSWER,
+    BENCH_LATENCIES, BENCH_TICK, BENCH_WARM_UP_S, CORE_BATCH, CORE_INPUTS, MAX_BLOCKS_ANSWER, MAX_STARTUP_ANSWER,
     PAYLOAD_FOR_OPERATIONS, RETRY_INTERVAL,
 };
 use crate::order::startup::{Question, Startup};
 use crate::order::{Commit, Effect, Order, OrderPublic, Recovered, VerifiedBlock};
-use crate::peer::{Mesh, MeshConfig, MeshHandle, PeerAddress, PeerEvent, PeerMessage, event_channel};
+use crate::peer::{Mesh, MeshConfig, MeshHandle, PeerAddress, PeerEvent, PeerMessage};
 use crate::store::rocks::RocksStore;
 use crate::store::{Batch, Durability, OwnRecord, Read as _, Store};
 
@@ -54,6 +54,8 @@ pub struct Setup {
     pub port_base: u16,
     /// Bytes of an operation.
     pub size: usize,
+    /// Of everything this node sends, one way.
+    pub link_delay_ms: u64,
     /// Operations a second, of this node.
     pub rate: f64,
     pub seconds: u64,
@@ -62,14 +64,15 @@ pub struct Setup {
 /// What one node measured.
 #[derive(Default, Serialize, Deserialize)]
 pub struct Measured {
-    /// Of this node's own operations that were ordered in the measured seconds.
+    /// Of this node's own operations that were ordered in the measured seconds, evenly chosen if they are many.
     pub latencies_us: Vec<u32>,
     /// Operations of all nodes that this one saw ordered.
     pub ordered: u64,
     pub rounds: u64,
     pub commits: u64,
     pub cpu: Cpu,
-    pub resident_kib: u64,
+    /// At the start and at the end of the measured seconds.
+    pub resident_kib: [u64; 2],
 }
 
 impl Args {
@@ -83,17 +86,12 @@ impl Args {
             std::process::exit(0);
         });
         let network = Digest([0x62; 32]);
-        let (events, mut peer_events) = event_channel(setup.identities.len());
-        let mesh = Mesh::start(mesh_config(&setup, network), events).await.map_err(broken)?;
-        let mut node = Node::new(setup, network, mesh).map_err(|error| broken(format!("{error:#}")))?;
         let (inputs, received) = sync_channel(CORE_INPUTS);
-        let core = std::thread::spawn(move || node.run(&received));
-        while let Some(event) = peer_events.recv().await {
-            if inputs.send(event).is_err() {
-                break;
-            }
-        }
-        let ended = core.join().map_err(|_| broken("the node panicked"))?;
+        let events = Arc::new(move |event| inputs.send(event).is_ok());
+        let mesh = Mesh::start_thread(mesh_config(&setup, network), events).await.map_err(broken)?;
+        let mut node = Node::new(setup, network, mesh).map_err(|error| broken(format!("{error:#}")))?;
+        let core = tokio::task::spawn_blocking(move || node.run(&received));
+        let ended = core.await.map_err(|_| broken("the node panicked"))?;
         ended.map_err(|error| broken(format!("{error:#}")))?;
         Ok(Report::accepted("", Value::Null))
     }
@@ -116,7 +114,7 @@ fn mesh_config(setup: &Setup, network: Digest) -> MeshConfig {
         listen: address(setup.port_base, setup.me),
         peers: peers.collect(),
         network,
-        link_delay: Duration::ZERO,
+        link_delay: Duration::from_millis(setup.link_delay_ms),
     }
 }
 
@@ -271,6 +269,8 @@ struct Load {
     since: Option<Instant>,
     /// Operations that went into blocks.
     sent: u64,
+    /// One latency in so many is kept, so that a long run measures the order's memory and not its own.
+    stride: usize,
     /// At the start of the measured seconds: rounds, commits, CPU.
     before: Option<(u64, u64, Cpu)>,
     measured: Measured,
@@ -281,7 +281,8 @@ impl Load {
     fn new(me: ReplicaId, setup: &Setup) -> Self {
         let Setup { size, rate, seconds, .. } = *setup;
         let (since, before, measured) = (None, None, Measured::default());
-        Self { me, size: size.max(8), rate, seconds, since, sent: 0, before, measured, printed: false }
+        let stride = (rate * seconds as f64) as usize / BENCH_LATENCIES + 1;
+        Self { me, size: size.max(8), rate, seconds, since, sent: 0, stride, before, measured, printed: false }
     }
 
     fn start(&mut self) {
@@ -327,7 +328,8 @@ impl Load {
             let operations = block.payload().chunks_exact(self.size);
             self.measured.ordered += operations.len() as u64;
             if block.author() == self.me {
-                let due_us = operations.map(|bytes| u64::from_le_bytes(*bytes.first_chunk().expect("eight at least")));
+                let kept = operations.step_by(self.stride);
+                let due_us = kept.map(|bytes| u64::from_le_bytes(*bytes.first_chunk().expect("eight at least")));
                 self.measured.latencies_us.extend(due_us.map(|due_us| now_us.saturating_sub(due_us) as u32));
             }
         }
@@ -339,6 +341,7 @@ impl Load {
         let (from, seconds) = (Duration::from_secs(BENCH_WARM_UP_S), Duration::from_secs(self.seconds));
         if elapsed >= from && self.before.is_none() {
             self.before = Some((order.own_last_round(), order.height(), Cpu::of_this_process()));
+            self.measured.resident_kib[0] = resident_kib(std::process::id());
         }
         if elapsed >= from + seconds && self.is_measuring() {
             self.printed = true;
@@ -346,7 +349,7 @@ impl Load {
             self.measured.rounds = order.own_last_round() - rounds;
             self.measured.commits = order.height() - commits;
             self.measured.cpu = Cpu::of_this_process() - cpu;
-            self.measured.resident_kib = resident_kib(std::process::id());
+            self.measured.resident_kib[1] = resident_kib(std::process::id());
             let line = serde_json::to_string(&self.measured).expect("plain figures");
             // The parent may be gone.
             let _ = writeln!(std::io::stdout(), "{line}");
