@@ -22,6 +22,7 @@ use crate::limits::{BENCH_PORT_BASE, BENCH_WARM_UP_S, PAYLOAD_FOR_OPERATIONS};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 commit: from when an operation was due until it was ordered at the replica it came in at.
+rounds: from the block that carries it; 4.5 is what equal delays give with 4 replicas (torrens bench delays).
 CPU: microseconds for each operation, over all replicas.
 
 Example:
@@ -151,6 +152,7 @@ impl Args {
             "user",
             "system",
             "cores",
+            "rounds",
             "rounds/s",
             "commits/s",
             "RSS MiB",
@@ -214,7 +216,13 @@ impl Run {
         [resident, grown.unwrap_or(0)]
     }
 
-    fn row(&self) -> [String; 12] {
+    /// From a block to its commit, on average.
+    fn rounds_to_commit(&self) -> Option<f64> {
+        let blocks = self.mean(|node| node.rounds_to_commit[1]);
+        (blocks > 0.0).then(|| round(self.mean(|node| node.rounds_to_commit[0]) / blocks, 100.0))
+    }
+
+    fn row(&self) -> [String; 13] {
         let latencies = self.latencies();
         let [resident, grown] = self.memory_kib();
         [
@@ -226,6 +234,7 @@ impl Run {
             cell(self.each(self.cpu().user)),
             cell(self.each(self.cpu().system)),
             self.cores().to_string(),
+            cell(self.rounds_to_commit()),
             self.per_second(|node| node.rounds).to_string(),
             self.per_second(|node| node.commits).to_string(),
             (resident / 1024).to_string(),
@@ -245,6 +254,7 @@ impl Run {
                 "system": self.each(self.cpu().system),
             },
             "cores": self.cores(),
+            "rounds_to_commit": self.rounds_to_commit(),
             "rounds_per_second": self.per_second(|node| node.rounds),
             "commits_per_second": self.per_second(|node| node.commits),
             "resident_kib": self.nodes.iter().map(|node| node.resident_kib).collect::<Vec<_>>(),

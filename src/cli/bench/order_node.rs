@@ -69,6 +69,8 @@ pub struct Measured {
     /// Operations of all nodes that this one saw ordered.
     pub ordered: u64,
     pub rounds: u64,
+    /// From each own block with operations to the highest complete round when it was ordered, added up; and how many blocks.
+    pub rounds_to_commit: [u64; 2],
     pub commits: u64,
     pub cpu: Cpu,
     /// At the start and at the end of the measured seconds.
@@ -245,7 +247,7 @@ impl Node {
                 Effect::Send { to, block } => self.mesh.send(to, &PeerMessage::Block(block.bytes().to_vec()))?,
                 Effect::Fetch { from, refs, above } => self.mesh.send(from, &PeerMessage::Fetch { refs, above })?,
                 Effect::Commit(commit) => {
-                    self.load.ordered(&commit);
+                    self.load.ordered(&commit, self.order.quorum_round());
                     self.pending.rows.extend(commit.rows);
                 }
                 Effect::Fault(fault) => anyhow::bail!("{}: {fault}", fault.culprit()),
@@ -319,7 +321,7 @@ impl Load {
         self.before.is_some() && !self.printed
     }
 
-    fn ordered(&mut self, commit: &Commit) {
+    fn ordered(&mut self, commit: &Commit, top: u64) {
         if !self.is_measuring() {
             return;
         }
@@ -327,7 +329,9 @@ impl Load {
         for block in &commit.blocks {
             let operations = block.payload().chunks_exact(self.size);
             self.measured.ordered += operations.len() as u64;
-            if block.author() == self.me {
+            if block.author() == self.me && operations.len() > 0 {
+                let [rounds, blocks] = self.measured.rounds_to_commit;
+                self.measured.rounds_to_commit = [rounds + top - block.round(), blocks + 1];
                 let kept = operations.step_by(self.stride);
                 let due_us = kept.map(|bytes| u64::from_le_bytes(*bytes.first_chunk().expect("eight at least")));
                 self.measured.latencies_us.extend(due_us.map(|due_us| now_us.saturating_sub(due_us) as u32));
