@@ -392,6 +392,9 @@ pub const TESTBED_POLL: std::time::Duration = std::time::Duration::from_millis(1
 pub const CORE_INPUTS: usize = 4096;
 /// Inputs that the core takes before it looks whether a round is due: blocks of several rounds at once.
 pub const CORE_BATCH: usize = 256;
+/// Time for which writes that need no sync are gathered, at least: each is a system call. The next own block takes them
+/// along; a process that is killed reads the same from its peers again.
+pub const FLUSH_INTERVAL: std::time::Duration = std::time::Duration::from_millis(10);
 /// Time after which the core asks again for what is missing: links lose messages only when they break.
 pub const RETRY_INTERVAL: std::time::Duration = std::time::Duration::from_millis(250);
 /// Time that tasks have to end when the process is told to stop.

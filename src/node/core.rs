@@ -10,7 +10,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::clock;
 use crate::committee::ReplicaId;
-use crate::limits::{CORE_BATCH, RETRY_INTERVAL};
+use crate::limits::{CORE_BATCH, FLUSH_INTERVAL, RETRY_INTERVAL};
 use crate::order::BlockRef;
 use crate::peer::{MeshHandle, PeerEvent};
 use crate::replica::door::Submission;
@@ -50,7 +50,7 @@ impl Core {
     /// Runs until [`Input::Stop`], or until the store fails: then what is on the disk is unknown, and only a new start
     /// can find out.
     pub fn run(mut self, inputs: &Receiver<Input>) -> Result<(), StoreError> {
-        let mut last_retry = Instant::now();
+        let (mut last_retry, mut last_flush) = (Instant::now(), Instant::now());
         loop {
             let first = match inputs.recv_timeout(RETRY_INTERVAL) {
                 Ok(input) => Some(input),
@@ -68,7 +68,10 @@ impl Core {
                 self.perform(effects)?;
             }
             self.advance()?;
-            self.flush()?;
+            if last_flush.elapsed() >= FLUSH_INTERVAL {
+                last_flush = Instant::now();
+                self.flush()?;
+            }
         }
     }
 

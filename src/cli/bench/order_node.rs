@@ -27,8 +27,8 @@ use crate::crypto::coin::{CoinPublic, CoinSecret};
 use crate::crypto::digest::Digest;
 use crate::crypto::ed25519::{PublicKey, SecretKey};
 use crate::limits::{
-    BENCH_LATENCIES, BENCH_TICK, BENCH_WARM_UP_S, CORE_BATCH, CORE_INPUTS, MAX_BLOCKS_ANSWER, MAX_STARTUP_ANSWER,
-    PAYLOAD_FOR_OPERATIONS, RETRY_INTERVAL,
+    BENCH_LATENCIES, BENCH_TICK, BENCH_WARM_UP_S, CORE_BATCH, CORE_INPUTS, FLUSH_INTERVAL, MAX_BLOCKS_ANSWER,
+    MAX_STARTUP_ANSWER, PAYLOAD_FOR_OPERATIONS, RETRY_INTERVAL,
 };
 use crate::order::startup::{Question, Startup};
 use crate::order::{Commit, Effect, Order, OrderPublic, Recovered, VerifiedBlock};
@@ -144,7 +144,7 @@ impl Node {
     }
 
     fn run(&mut self, inputs: &Receiver<PeerEvent>) -> anyhow::Result<()> {
-        let mut last_retry = Instant::now();
+        let (mut last_retry, mut last_flush) = (Instant::now(), Instant::now());
         loop {
             let first = match inputs.recv_timeout(BENCH_TICK) {
                 Ok(input) => Some(input),
@@ -161,10 +161,18 @@ impl Node {
             }
             self.load.tick(&self.order);
             self.propose()?;
-            if !self.pending.is_empty() {
-                self.store.commit(std::mem::take(&mut self.pending), Durability::Lazy)?;
+            if last_flush.elapsed() >= FLUSH_INTERVAL {
+                last_flush = Instant::now();
+                self.flush()?;
             }
         }
+    }
+
+    fn flush(&mut self) -> anyhow::Result<()> {
+        if !self.pending.is_empty() {
+            self.store.commit(std::mem::take(&mut self.pending), Durability::Lazy)?;
+        }
+        Ok(())
     }
 
     /// The next block, if a round is due: as [`crate::replica::Replica::advance`] has it.
@@ -209,6 +217,7 @@ impl Node {
             }
             PeerMessage::Fetch { refs, above } => {
                 let (blocks, on_disk) = self.order.serve(&refs, above, MAX_BLOCKS_ANSWER / 2);
+                self.flush()?;
                 let mut bytes: Vec<Vec<u8>> = Vec::new();
                 for block in on_disk {
                     bytes.extend(self.store.block(block.round, block.author, &block.digest)?);
