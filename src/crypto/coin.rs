@@ -1,11 +1,15 @@
 //! The common coin: threshold Diffie–Hellman on ristretto255.
 //!
-//! Cachin, Kursawe, Shoup, *Random Oracles in Constantinople* (PODC 2000), the Diffie–Hellman coin: the exponent x is shared with Shamir's
-//! scheme; the coin of name C is a hash of H(C)^x; replica i's share is H(C)^{x_i}, with a proof that its discrete
+//! Cachin, Kursawe, Shoup, *Random Oracles in Constantinople* (PODC 2000), the Diffie–Hellman coin: the exponent x is shared among
+//! the replicas; the coin of name C is a hash of H(C)^x; a share is H(C)^{x_i}, with a proof that its discrete
 //! logarithm to the base H(C) is that of the verification key g^{x_i} to the base g (Chaum–Pedersen, made
-//! non-interactive by Fiat and Shamir's transform). Any quorum of valid shares gives the value, by Lagrange
-//! interpolation in the exponent, and it is the same whichever quorum it is; without a kernel of correct replicas'
-//! shares nobody can predict it (random oracle model; the paper assumes DDH where the threshold is above f + 1).
+//! non-interactive by Fiat and Shamir's transform). The valid shares of any quorum give the value, recombined in the
+//! exponent, and it is the same whichever quorum it is; without shares of correct replicas that make a quorum together
+//! with the corrupt ones nobody can predict it (random oracle model; the paper assumes DDH where the threshold is above f + 1).
+//!
+//! The exponent is shared linearly over the quorums ([`super::lsss`]; Cachin, *Distributing Trust on the Internet*, §4.2): with a
+//! threshold, by Shamir's scheme and in one share for each replica, as in the paper; else a replica may have several
+//! shares or none. In each block a replica gives all it has of a coin, in the order of the rows.
 //!
 //! Shares are verified many at a time (Bellare, Garay and Rabin, *Fast Batch Verification for Modular Exponentiation and
 //! Digital Signatures*, EUROCRYPT 1998, the small exponents test): a share's proof is its two commitments R, R' and the
@@ -18,7 +22,7 @@
 //!   after n − 2f correct ones released theirs, which is what the timing argument of `order` counts on.
 //! - The proof's nonce is derived from the share and the statement (as in RFC 6979 and RFC 8032), so that no failure of
 //!   a random generator can reveal a share. One statement has one proof.
-//! - The hash of the proof covers the whole statement: index, verification key, name, share, both commitments.
+//! - The hash of the proof covers the whole statement: owner, verification key, name, share, both commitments.
 //! - The proof has the commitments in place of the challenge: 32 bytes more, but only so can proofs be added up.
 //! - The random numbers of a batch are hashed from the batch: who makes a share learns them only by trying, 2^128 times.
 
@@ -32,11 +36,10 @@ use rand_core::CryptoRngCore;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
+use super::lsss::Sharing;
 use crate::committee::{Committee, ReplicaId, ReplicaSet};
 use crate::crypto::digest::{Digest, hash};
-
-/// Bytes of a [`CoinSecret`] in the key bundle: index, then the scalar little-endian.
-pub const COIN_SECRET_BYTES: usize = 33;
+use crate::limits::MAX_SHARES_PER_REPLICA;
 
 /// Which coin: that of one round of one epoch of one network.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,7 +56,7 @@ impl CoinName {
     }
 }
 
-/// One replica's share of one coin, with its proof: 128 bytes, of which nothing is checked yet.
+/// One share of one coin, with its proof: 128 bytes, of which nothing is checked yet.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CoinShare {
     /// H(C)^{x_i}, compressed.
@@ -71,15 +74,16 @@ impl fmt::Debug for CoinShare {
     }
 }
 
-/// A share that is its author's share of the coin `name`.
-#[derive(Clone, Copy, Debug)]
-pub struct VerifiedShare {
+/// Shares that are all those of their author of the coin `name`.
+#[derive(Clone, Debug)]
+pub struct VerifiedShares {
     author: ReplicaId,
     name: CoinName,
-    point: RistrettoPoint,
+    /// In the order of the author's rows.
+    points: Vec<RistrettoPoint>,
 }
 
-impl VerifiedShare {
+impl VerifiedShares {
     pub fn author(&self) -> ReplicaId {
         self.author
     }
@@ -105,15 +109,19 @@ impl fmt::Debug for CoinValue {
     }
 }
 
-/// One replica's share of the exponent. Wiped when dropped.
+/// One replica's shares of the exponent. Wiped when dropped.
 pub struct CoinSecret {
     index: ReplicaId,
+    rows: Vec<SecretRow>,
+}
+
+struct SecretRow {
     exponent: Scalar,
     /// g^{x_i}.
     key: CompressedRistretto,
 }
 
-impl Drop for CoinSecret {
+impl Drop for SecretRow {
     fn drop(&mut self) {
         self.exponent.zeroize();
     }
@@ -126,57 +134,71 @@ impl fmt::Debug for CoinSecret {
 }
 
 impl CoinSecret {
-    fn new(index: ReplicaId, exponent: Scalar) -> Self {
-        Self { index, key: RistrettoPoint::mul_base(&exponent).compress(), exponent }
-    }
-
     pub fn index(&self) -> ReplicaId {
         self.index
     }
 
-    pub fn to_bytes(&self) -> Zeroizing<[u8; COIN_SECRET_BYTES]> {
-        let mut bytes = Zeroizing::new([0; COIN_SECRET_BYTES]);
-        bytes[0] = self.index.0;
-        bytes[1..].copy_from_slice(self.exponent.as_bytes());
+    /// For the key bundle: index, then each scalar little-endian.
+    pub fn to_bytes(&self) -> Zeroizing<Vec<u8>> {
+        // With room for all at once, no copy is left behind by growing.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(1 + 32 * self.rows.len()));
+        bytes.push(self.index.0);
+        for row in &self.rows {
+            bytes.extend_from_slice(row.exponent.as_bytes());
+        }
         bytes
     }
 
-    /// `None` if the bytes are not those of a share: wrong length, or a scalar not reduced.
+    /// `None` if the bytes are not those of shares: wrong length, or a scalar not reduced.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (&index, scalar) = bytes.split_first()?;
-        let scalar = Zeroizing::new(<[u8; 32]>::try_from(scalar).ok()?);
-        Some(Self::new(ReplicaId(index), Option::from(Scalar::from_canonical_bytes(*scalar))?))
+        let (&index, scalars) = bytes.split_first()?;
+        let (scalars, rest) = scalars.as_chunks::<32>();
+        (rest.is_empty() && scalars.len() <= MAX_SHARES_PER_REPLICA).then_some(())?;
+        let row = |bytes: &[u8; 32]| Some(SecretRow::new(&Zeroizing::new(canonical(bytes)?)));
+        Some(Self { index: ReplicaId(index), rows: scalars.iter().map(row).collect::<Option<_>>()? })
     }
 
-    /// This replica's share of the coin `name`.
-    pub fn share(&self, name: &CoinName) -> CoinShare {
+    /// This replica's shares of the coin `name`.
+    pub fn shares(&self, name: &CoinName) -> Vec<CoinShare> {
         let base = name.base();
+        self.rows.iter().map(|row| row.share(self.index, name, &base)).collect()
+    }
+}
+
+impl SecretRow {
+    fn new(exponent: &Scalar) -> Self {
+        Self { key: RistrettoPoint::mul_base(exponent).compress(), exponent: *exponent }
+    }
+
+    fn share(&self, owner: ReplicaId, name: &CoinName, base: &RistrettoPoint) -> CoinShare {
         let value = (base * self.exponent).compress();
-        let nonce = self.nonce(name, &value);
+        let nonce = self.nonce(owner, name, &value);
         let mut share = CoinShare {
             value: value.to_bytes(),
             to_generator: RistrettoPoint::mul_base(&nonce).compress().to_bytes(),
             to_base: (base * *nonce).compress().to_bytes(),
             response: [0; 32],
         };
-        share.response = (*nonce + share.challenge(self.index, &self.key, name) * self.exponent).to_bytes();
+        share.response = (*nonce + share.challenge(owner, &self.key, name) * self.exponent).to_bytes();
         share
     }
 
-    fn nonce(&self, name: &CoinName, value: &CompressedRistretto) -> Zeroizing<Scalar> {
+    fn nonce(&self, owner: ReplicaId, name: &CoinName, value: &CompressedRistretto) -> Zeroizing<Scalar> {
         let bytes = Zeroizing::new(wide_hash(
             "torrens v1 coin nonce",
-            &[self.exponent.as_bytes(), &[self.index.0], &name.0.0, value.as_bytes()],
+            &[self.exponent.as_bytes(), &[owner.0], &name.0.0, value.as_bytes()],
         ));
         Zeroizing::new(Scalar::from_bytes_mod_order_wide(&bytes))
     }
 }
 
-/// What everybody knows of a coin key: the committee, and g^{x_i} for every replica.
+/// What everybody knows of a coin key: the committee, and g^{x_i} for every share.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "EncodedPublic", into = "EncodedPublic")]
 pub struct CoinPublic {
     committee: Committee,
+    sharing: Sharing,
+    /// By row.
     keys: Vec<(RistrettoPoint, CompressedRistretto)>,
 }
 
@@ -196,40 +218,39 @@ impl TryFrom<EncodedPublic> for CoinPublic {
     type Error = &'static str;
 
     fn try_from(encoded: EncodedPublic) -> Result<Self, Self::Error> {
-        if encoded.keys.len() != encoded.committee.len() {
-            return Err("a coin key needs one verification key for each replica");
+        let sharing = Sharing::new(encoded.committee.quorum_formula());
+        if encoded.keys.len() != sharing.rows() {
+            return Err("a coin key needs one verification key for each share");
         }
         let decode = |bytes: [u8; 32]| {
             let compressed = CompressedRistretto(bytes);
             let point = compressed.decompress().filter(|point| !point.is_identity());
             Ok((point.ok_or("a verification key of the coin is not a point of the group")?, compressed))
         };
-        Ok(Self {
-            committee: encoded.committee,
-            keys: encoded.keys.into_iter().map(decode).collect::<Result<_, Self::Error>>()?,
-        })
+        let keys = encoded.keys.into_iter().map(decode).collect::<Result<_, Self::Error>>()?;
+        Ok(Self { committee: encoded.committee, sharing, keys })
     }
 }
 
 impl fmt::Debug for CoinPublic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "CoinPublic(of {} replicas)", self.keys.len())
+        write!(f, "CoinPublic(of {} replicas)", self.committee.len())
     }
 }
 
 /// Deals a fresh key: the public part, and each replica's secret in order. The dealer forgets everything else.
 pub fn deal(committee: &Committee, rng: &mut impl CryptoRngCore) -> (CoinPublic, Vec<CoinSecret>) {
-    let polynomial: Zeroizing<Vec<Scalar>> =
-        Zeroizing::new((0..committee.quorum_threshold()).map(|_| Scalar::random(rng)).collect());
-    let secrets: Vec<CoinSecret> = committee
-        .ids()
-        .map(|index| {
-            let exponent = polynomial.iter().rev().fold(Scalar::ZERO, |sum, a| sum * abscissa(index) + a);
-            CoinSecret::new(index, exponent)
-        })
-        .collect();
-    let point = |secret: &CoinSecret| (RistrettoPoint::mul_base(&secret.exponent), secret.key);
-    (CoinPublic { committee: committee.clone(), keys: secrets.iter().map(point).collect() }, secrets)
+    let sharing = Sharing::new(committee.quorum_formula());
+    let secret = Zeroizing::new(Scalar::random(rng));
+    let exponents = sharing.deal(&*secret, rng);
+    let rows_of = |index| sharing.rows_of(index).map(|row| SecretRow::new(&exponents[row])).collect();
+    let secrets = committee.ids().map(|index| CoinSecret { index, rows: rows_of(index) }).collect();
+    let point = |exponent| {
+        let point = RistrettoPoint::mul_base(exponent);
+        (point, point.compress())
+    };
+    let keys = exponents.iter().map(point).collect();
+    (CoinPublic { committee: committee.clone(), sharing, keys }, secrets)
 }
 
 impl CoinPublic {
@@ -237,81 +258,101 @@ impl CoinPublic {
         &self.committee
     }
 
-    /// Whether `secret` is the share that this key has dealt to its index.
+    /// How many shares of each coin `replica` has.
+    pub fn shares_of(&self, replica: ReplicaId) -> usize {
+        self.sharing.rows_of(replica).count()
+    }
+
+    /// Whether `secret` are the shares that this key has dealt to its index.
     pub fn matches(&self, secret: &CoinSecret) -> bool {
-        let key = self.keys.get(secret.index.index());
-        key.is_some_and(|(_, key)| *key == secret.key)
+        self.sharing.rows_of(secret.index).map(|row| self.keys[row].1).eq(secret.rows.iter().map(|row| row.key))
     }
 
-    /// `share` as a verified one, if it is `author`'s share of the coin `name`.
-    pub fn verify(&self, author: ReplicaId, name: &CoinName, share: &CoinShare) -> Option<VerifiedShare> {
-        self.verify_all(name, &[(author, *share)])?.pop()
+    /// `shares` as verified ones, if they are `author`'s shares of the coin `name`.
+    pub fn verify(&self, author: ReplicaId, name: &CoinName, shares: &[CoinShare]) -> Option<VerifiedShares> {
+        self.verify_all(name, &[(author, shares)])?.pop()
     }
 
-    /// All of `shares`, each with its author, as verified ones; `None` if one of them is not its author's share of the
+    /// All of `shares`, each author's together, as verified ones; `None` if one of them is not its author's share of the
     /// coin `name`. For many at once this costs a fraction of [`Self::verify`] for each.
-    pub fn verify_all(&self, name: &CoinName, shares: &[(ReplicaId, CoinShare)]) -> Option<Vec<VerifiedShare>> {
+    pub fn verify_all(&self, name: &CoinName, shares: &[(ReplicaId, &[CoinShare])]) -> Option<Vec<VerifiedShares>> {
+        let count = shares.iter().map(|(_, shares)| shares.len()).sum::<usize>();
         let mut verified = Vec::with_capacity(shares.len());
         // The equations' sum: the two bases, then each share's points.
         let (mut of_generator, mut of_base) = (Scalar::ZERO, Scalar::ZERO);
-        let mut scalars = Vec::with_capacity(4 * shares.len() + 2);
-        let mut points = Vec::with_capacity(4 * shares.len() + 2);
-        for ((author, share), [a, b]) in shares.iter().zip(batch_factors(name, shares)) {
-            let (key, compressed_key) = self.keys.get(author.index())?;
-            let response: Scalar = Option::from(Scalar::from_canonical_bytes(share.response))?;
-            let challenge = share.challenge(*author, compressed_key, name);
-            let point = CompressedRistretto(share.value).decompress()?;
-            let [to_generator, to_base] =
-                [share.to_generator, share.to_base].map(|bytes| CompressedRistretto(bytes).decompress());
-            of_generator += a * response;
-            of_base += b * response;
-            scalars.extend([-a, -a * challenge, -b, -b * challenge]);
-            points.extend([to_generator?, *key, to_base?, point]);
-            verified.push(VerifiedShare { author: *author, name: *name, point });
+        let mut scalars = Vec::with_capacity(4 * count + 2);
+        let mut points = Vec::with_capacity(4 * count + 2);
+        let mut factors = batch_factors(name, shares);
+        for &(author, shares) in shares {
+            let mut values = Vec::with_capacity(shares.len());
+            (self.committee.contains(author) && shares.len() == self.shares_of(author)).then_some(())?;
+            for (row, share) in self.sharing.rows_of(author).zip(shares) {
+                let [a, b] = factors.next().expect("endless");
+                let (key, compressed_key) = &self.keys[row];
+                let response: Scalar = canonical(&share.response)?;
+                let challenge = share.challenge(author, compressed_key, name);
+                let value = CompressedRistretto(share.value).decompress()?;
+                let [to_generator, to_base] =
+                    [share.to_generator, share.to_base].map(|bytes| CompressedRistretto(bytes).decompress());
+                of_generator += a * response;
+                of_base += b * response;
+                scalars.extend([-a, -a * challenge, -b, -b * challenge]);
+                points.extend([to_generator?, *key, to_base?, value]);
+                values.push(value);
+            }
+            verified.push(VerifiedShares { author, name: *name, points: values });
         }
         scalars.extend([of_generator, of_base]);
         points.extend([RISTRETTO_BASEPOINT_POINT, name.base()]);
         RistrettoPoint::vartime_multiscalar_mul(scalars, points).is_identity().then_some(verified)
     }
 
-    /// `author`'s share without a look at its proof: for a replica's own shares, which come from nobody else.
-    pub fn trust(&self, author: ReplicaId, name: &CoinName, share: &CoinShare) -> Option<VerifiedShare> {
-        let point = CompressedRistretto(share.value).decompress()?;
-        self.committee.contains(author).then_some(VerifiedShare { author, name: *name, point })
+    /// `author`'s shares without a look at their proofs: for a replica's own shares, which come from nobody else.
+    pub fn trust(&self, author: ReplicaId, name: &CoinName, shares: &[CoinShare]) -> Option<VerifiedShares> {
+        let points = shares.iter().map(|share| CompressedRistretto(share.value).decompress()).collect::<Option<_>>()?;
+        let whole = self.committee.contains(author) && shares.len() == self.shares_of(author);
+        whole.then_some(VerifiedShares { author, name: *name, points })
     }
 
-    /// The value of the coin `name` from shares of it, by different authors that together are a quorum; `None` if they are
+    /// The value of the coin `name` from shares of it, of different authors that together are a quorum; `None` if they are
     /// not.
-    pub fn combine(&self, name: &CoinName, shares: &[VerifiedShare]) -> Option<CoinValue> {
-        let authors: ReplicaSet = shares.iter().map(VerifiedShare::author).collect();
+    pub fn combine(&self, name: &CoinName, shares: &[VerifiedShares]) -> Option<CoinValue> {
+        let authors: ReplicaSet = shares.iter().map(VerifiedShares::author).collect();
         let of_one_coin = shares.iter().all(|share| share.name == *name);
         if !of_one_coin || authors.len() != shares.len() || !self.committee.is_quorum(authors) {
             return None;
         }
-        let shares = &shares[..self.committee.quorum_threshold()];
-        let indices: Vec<ReplicaId> = shares.iter().map(VerifiedShare::author).collect();
-        let points = shares.iter().map(|share| share.point);
-        let point = RistrettoPoint::vartime_multiscalar_mul(lagrange_at_zero(&indices), points);
+        let mut by_row = vec![None; self.sharing.rows()];
+        for share in shares {
+            for (row, point) in self.sharing.rows_of(share.author).zip(&share.points) {
+                by_row[row] = Some(*point);
+            }
+        }
+        let chosen = self.sharing.coefficients::<Scalar>(authors)?;
+        let points = chosen.iter().map(|(row, _)| by_row[*row]).collect::<Option<Vec<_>>>()?;
+        let point = RistrettoPoint::vartime_multiscalar_mul(chosen.iter().map(|(_, factor)| factor), points);
         Some(CoinValue(hash("torrens v1 coin value", &[&name.0.0, point.compress().as_bytes()]).0))
     }
 }
 
 impl CoinShare {
-    /// The hash of all that the proof is about: who, which coin, the share, the nonce's commitments.
-    fn challenge(&self, index: ReplicaId, key: &CompressedRistretto, name: &CoinName) -> Scalar {
-        let parts: [&[u8]; 6] = [&[index.0], key.as_bytes(), &name.0.0, &self.value, &self.to_generator, &self.to_base];
+    /// The hash of all that the proof is about: whose, which coin, the share, the nonce's commitments.
+    fn challenge(&self, owner: ReplicaId, key: &CompressedRistretto, name: &CoinName) -> Scalar {
+        let parts: [&[u8]; 6] = [&[owner.0], key.as_bytes(), &name.0.0, &self.value, &self.to_generator, &self.to_base];
         Scalar::from_bytes_mod_order_wide(&wide_hash("torrens v1 coin proof", &parts))
     }
 }
 
 /// For each share two numbers of 128 bits that nobody knew before all shares were fixed.
-fn batch_factors(name: &CoinName, shares: &[(ReplicaId, CoinShare)]) -> impl Iterator<Item = [Scalar; 2]> {
+fn batch_factors(name: &CoinName, shares: &[(ReplicaId, &[CoinShare])]) -> impl Iterator<Item = [Scalar; 2]> + use<> {
     let mut hasher = blake3::Hasher::new_derive_key("torrens v1 coin batch");
     hasher.update(&name.0.0);
-    for (author, share) in shares {
-        hasher.update(&[author.0]);
-        for part in [&share.value, &share.to_generator, &share.to_base, &share.response] {
-            hasher.update(part);
+    for &(author, shares) in shares {
+        for share in shares {
+            hasher.update(&[author.0]);
+            for part in [&share.value, &share.to_generator, &share.to_base, &share.response] {
+                hasher.update(part);
+            }
         }
     }
     let mut stream = hasher.finalize_xof();
@@ -323,18 +364,8 @@ fn batch_factors(name: &CoinName, shares: &[(ReplicaId, CoinShare)]) -> impl Ite
     std::iter::repeat_with(move || [next(), next()])
 }
 
-/// Where the sharing polynomial is evaluated for a replica; 0 is the secret itself.
-fn abscissa(index: ReplicaId) -> Scalar {
-    Scalar::from(u64::from(index.0) + 1)
-}
-
-/// λ_i with f(0) = Σ λ_i f(i) for polynomials of degree below the number of `indices`, which all differ.
-fn lagrange_at_zero(indices: &[ReplicaId]) -> Vec<Scalar> {
-    let others = |i: ReplicaId| indices.iter().filter(move |&&j| j != i).map(|&j| abscissa(j));
-    let mut inverses: Vec<Scalar> =
-        indices.iter().map(|&i| others(i).map(|other| other - abscissa(i)).product()).collect();
-    Scalar::batch_invert(&mut inverses);
-    indices.iter().zip(inverses).map(|(&i, inverse)| others(i).product::<Scalar>() * inverse).collect()
+fn canonical(bytes: &[u8; 32]) -> Option<Scalar> {
+    Scalar::from_canonical_bytes(*bytes).into()
 }
 
 /// 64 bytes for reduction to a scalar or a point; parts are length-prefixed as in [`hash`].
@@ -355,6 +386,7 @@ mod tests {
     use rand_core::SeedableRng;
 
     use super::*;
+    use crate::committee::FailProne;
 
     fn dealt(n: usize) -> (CoinPublic, Vec<CoinSecret>) {
         deal(&Committee::new(n).unwrap(), &mut ChaCha20Rng::seed_from_u64(n as u64))
@@ -365,8 +397,9 @@ mod tests {
     }
 
     fn value(public: &CoinPublic, secrets: &[CoinSecret], round: u64, chosen: &[usize]) -> Option<CoinValue> {
-        let shares: Vec<_> = chosen.iter().map(|&i| (secrets[i].index(), secrets[i].share(&name(round)))).collect();
-        public.combine(&name(round), &public.verify_all(&name(round), &shares).unwrap())
+        let shares: Vec<_> = chosen.iter().map(|&i| secrets[i].shares(&name(round))).collect();
+        let of: Vec<_> = chosen.iter().zip(&shares).map(|(&i, of)| (secrets[i].index(), of.as_slice())).collect();
+        public.combine(&name(round), &public.verify_all(&name(round), &of).unwrap())
     }
 
     #[test]
@@ -384,7 +417,7 @@ mod tests {
     #[test]
     fn a_share_of_another_index_round_epoch_network_or_key_is_refused() {
         let (public, secrets) = dealt(4);
-        let share = secrets[1].share(&name(9));
+        let share = secrets[1].shares(&name(9));
         assert!(public.verify(ReplicaId(1), &name(9), &share).is_some());
         assert!(public.verify(ReplicaId(2), &name(9), &share).is_none());
         assert!(public.verify(ReplicaId(4), &name(9), &share).is_none());
@@ -398,31 +431,34 @@ mod tests {
     #[test]
     fn a_share_with_any_byte_changed_is_refused() {
         let (public, secrets) = dealt(4);
-        let bytes = crate::codec::encode(&secrets[0].share(&name(1)));
+        let bytes = crate::codec::encode(&secrets[0].shares(&name(1))[0]);
         assert_eq!(bytes.len(), 128);
         for at in 0..bytes.len() {
             let mut bytes = bytes.clone();
             bytes[at] ^= 0x41;
             let share: CoinShare = crate::codec::decode(&bytes, 128).unwrap();
-            assert!(public.verify(ReplicaId(0), &name(1), &share).is_none(), "byte {at}");
+            assert!(public.verify(ReplicaId(0), &name(1), &[share]).is_none(), "byte {at}");
         }
     }
 
     #[test]
     fn a_batch_verifies_if_all_its_shares_do() {
         let (public, secrets) = dealt(7);
-        let good: Vec<_> = secrets.iter().map(|secret| (secret.index(), secret.share(&name(2)))).collect();
+        let shares: Vec<_> = secrets.iter().map(|secret| secret.shares(&name(2))).collect();
+        let good: Vec<_> = secrets.iter().zip(&shares).map(|(secret, of)| (secret.index(), of.as_slice())).collect();
         for count in 0..=7 {
             let verified = public.verify_all(&name(2), &good[..count]).unwrap();
-            assert!(verified.iter().map(VerifiedShare::author).eq(good[..count].iter().map(|(author, _)| *author)));
+            assert!(verified.iter().map(VerifiedShares::author).eq(good[..count].iter().map(|(author, _)| *author)));
         }
         for bad in 0..7 {
-            let with = |author, share| {
+            let with = |author, share: &[CoinShare]| {
                 let mut shares = good.clone();
                 shares[bad] = (author, share);
                 public.verify_all(&name(2), &shares).is_none()
             };
-            assert!(with(good[bad].0, secrets[bad].share(&name(3))));
+            assert!(with(good[bad].0, &secrets[bad].shares(&name(3))));
+            assert!(with(good[bad].0, &[]));
+            assert!(with(good[bad].0, &[good[bad].1, good[bad].1].concat()));
             assert!(with(good[bad].0, good[(bad + 1) % 7].1));
             assert!(with(ReplicaId(7), good[bad].1));
         }
@@ -432,21 +468,24 @@ mod tests {
     fn false_shares_do_not_cancel_out() {
         let (public, secrets) = dealt(4);
         let shifted = |secret: &CoinSecret, by: Scalar| {
-            let share = secret.share(&name(1));
+            let share = secret.shares(&name(1))[0];
             let response: Scalar = Option::from(Scalar::from_canonical_bytes(share.response)).unwrap();
-            (secret.index(), CoinShare { response: (response + by).to_bytes(), ..share })
+            (secret.index(), [CoinShare { response: (response + by).to_bytes(), ..share }])
         };
         let one = Scalar::ONE;
-        assert!(public.verify_all(&name(1), &[shifted(&secrets[0], one), shifted(&secrets[1], -one)]).is_none());
+        let refused = |shares: [&(ReplicaId, [CoinShare; 1]); 2]| {
+            public.verify_all(&name(1), &shares.map(|(author, shares)| (*author, shares.as_slice()))).is_none()
+        };
+        assert!(refused([&shifted(&secrets[0], one), &shifted(&secrets[1], -one)]));
         let twice = shifted(&secrets[0], one);
-        assert!(public.verify_all(&name(1), &[twice, twice]).is_none());
+        assert!(refused([&twice, &twice]));
     }
 
     #[test]
     fn shares_of_different_coins_do_not_combine() {
         let (public, secrets) = dealt(4);
         let share = |secret: &CoinSecret, round| {
-            public.verify(secret.index(), &name(round), &secret.share(&name(round))).unwrap()
+            public.verify(secret.index(), &name(round), &secret.shares(&name(round))).unwrap()
         };
         let mixed = [share(&secrets[0], 1), share(&secrets[1], 1), share(&secrets[2], 2)];
         assert_eq!(public.combine(&name(1), &mixed), None);
@@ -459,8 +498,9 @@ mod tests {
         assert_eq!(again, public);
         let secret = CoinSecret::from_bytes(&secrets[2].to_bytes()[..]).unwrap();
         assert!(public.matches(&secret));
-        assert_eq!(secret.share(&name(5)), secrets[2].share(&name(5)));
-        assert!(CoinSecret::from_bytes(&[0xff; COIN_SECRET_BYTES]).is_none());
+        assert_eq!(secret.shares(&name(5)), secrets[2].shares(&name(5)));
+        assert_eq!(secret.to_bytes().len(), 33);
+        assert!(CoinSecret::from_bytes(&[0xff; 33]).is_none());
         assert!(CoinSecret::from_bytes(&[0; 32]).is_none());
         assert!(format!("{secret:?}").contains("[redacted]"));
     }
@@ -468,7 +508,7 @@ mod tests {
     #[test]
     fn the_scheme_is_frozen() {
         let (public, secrets) = dealt(4);
-        let share = data_encoding::HEXLOWER.encode(&crate::codec::encode(&secrets[0].share(&name(1))));
+        let share = data_encoding::HEXLOWER.encode(&crate::codec::encode(&secrets[0].shares(&name(1))[0]));
         let value = value(&public, &secrets, 1, &[0, 1, 2]).unwrap();
         assert_eq!(
             share,
@@ -478,6 +518,29 @@ mod tests {
             data_encoding::HEXLOWER.encode(&value.0),
             "627653234c951925e8b14fad6f10dcd276cc046aa3ba8752a1e2fe10d463b28f"
         );
+    }
+
+    #[test]
+    fn under_a_structure_every_quorum_gives_the_value_and_nothing_less_does() {
+        let family = "any 2 replicas or any 1 of [0 1 2 3, 4 5, 6 7, 8]";
+        let committee = Committee::general(9, FailProne::parse(family, &|_| None).unwrap()).unwrap();
+        let (public, secrets) = deal(&committee, &mut ChaCha20Rng::seed_from_u64(9));
+        assert!(secrets.iter().all(|secret| secret.rows.len() == 2 && public.matches(secret)));
+        assert!(!public.matches(&CoinSecret::from_bytes(&secrets[0].to_bytes()[..33]).unwrap()));
+        let shares: Vec<_> = secrets.iter().map(|secret| secret.shares(&name(1))).collect();
+        let of: Vec<_> = secrets.iter().zip(&shares).map(|(secret, of)| (secret.index(), of.as_slice())).collect();
+        let verified = public.verify_all(&name(1), &of).unwrap();
+        let value = public.combine(&name(1), &verified);
+        assert!(value.is_some());
+        for bits in 0..1u32 << 9 {
+            let some: Vec<_> = (0..9).filter(|at| bits >> at & 1 == 1).map(|at| verified[at].clone()).collect();
+            let is_quorum = committee.is_quorum(some.iter().map(VerifiedShares::author).collect());
+            assert_eq!(public.combine(&name(1), &some), value.filter(|_| is_quorum));
+        }
+        let swapped = [shares[0][1], shares[0][0]];
+        assert!(public.verify(ReplicaId(0), &name(1), &swapped).is_none());
+        let again: CoinPublic = crate::codec::decode(&crate::codec::encode(&public), 2000).unwrap();
+        assert_eq!(again, public);
     }
 
     #[test]

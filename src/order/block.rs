@@ -45,8 +45,8 @@ pub struct Header {
     pub author: ReplicaId,
     /// Strictly ascending; one at most for each (round, author); a quorum of authors at the round before.
     pub parents: Vec<BlockRef>,
-    /// Share of the coin of four rounds before, not checked; absent in the first four rounds.
-    pub coin: Option<CoinShare>,
+    /// The author's shares of the coin of four rounds before, all of them, not checked; none in the first four rounds.
+    pub coin: Vec<CoinShare>,
     /// The author's clock. It counts through the kernel rule of agreed time only.
     pub timestamp: Timestamp,
     /// The author's previous block is not among the parents, because it was lost or is too old to be a parent.
@@ -204,7 +204,7 @@ impl VerifiedBlock {
         if self.payload.len() > MAX_PAYLOAD {
             return Err(BlockFault::Payload(self.payload.len()));
         }
-        if OrderPublic::carries_share(header.round) != header.coin.is_some() {
+        if header.coin.len() != public.shares_at(header.round, header.author) {
             return Err(BlockFault::CoinPresence);
         }
         check_parents(public, header)

@@ -29,14 +29,14 @@ use super::Fault;
 use super::dag::{Dag, Handle};
 use super::public::{OrderPublic, SHARE_OFFSET};
 use crate::committee::{ReplicaId, ReplicaSet};
-use crate::crypto::coin::{CoinName, CoinShare, CoinValue, VerifiedShare};
+use crate::crypto::coin::{CoinName, CoinShare, CoinValue, VerifiedShares};
 
 pub(super) struct Coins {
     known: BTreeMap<u64, CoinValue>,
     /// The first round whose coin is not known yet. Coins are drawn in turn.
     next: u64,
     /// Of that coin.
-    verified: Vec<VerifiedShare>,
+    verified: Vec<VerifiedShares>,
     /// Blocks whose share is bad.
     bad: BTreeSet<Handle>,
 }
@@ -86,7 +86,7 @@ impl Coins {
 
     /// Whose valid shares of the next coin are here.
     fn authors(&self) -> ReplicaSet {
-        self.verified.iter().map(VerifiedShare::author).collect()
+        self.verified.iter().map(VerifiedShares::author).collect()
     }
 
     /// Blocks whose shares, were they all valid, would complete the quorum; `None` if there are too few.
@@ -101,7 +101,7 @@ impl Coins {
             if public.committee.is_quorum(authors) {
                 break;
             }
-            let unjudged = |twin: &Handle| !self.bad.contains(twin) && share(dag, *twin).is_some();
+            let unjudged = |twin: &Handle| !self.bad.contains(twin) && shares_in(dag, *twin).is_some();
             if let Some(block) = dag.twins(carriers, author).find(unjudged) {
                 needed.push(block);
                 authors.insert(author);
@@ -120,16 +120,16 @@ impl Coins {
         faults: &mut Vec<Fault>,
     ) {
         let (own, others): (Vec<Handle>, Vec<Handle>) = blocks.iter().partition(|block| block.author == me);
-        let shares = others.iter().filter_map(|&block| Some((block.author, *share(dag, block)?)));
+        let shares = others.iter().filter_map(|&block| Some((block.author, shares_in(dag, block)?)));
         let batch = public.coin.verify_all(name, &shares.collect::<Vec<_>>());
         let alone = if batch.is_some() { own } else { [own, others].concat() };
         self.verified.extend(batch.into_iter().flatten());
         for block in alone {
-            let judged = share(dag, block).and_then(|share| {
+            let judged = shares_in(dag, block).and_then(|shares| {
                 if block.author == me {
-                    public.coin.trust(me, name, share)
+                    public.coin.trust(me, name, shares)
                 } else {
-                    public.coin.verify(block.author, name, share)
+                    public.coin.verify(block.author, name, shares)
                 }
             });
             if judged.is_none() {
@@ -147,6 +147,6 @@ impl Coins {
     }
 }
 
-fn share(dag: &Dag, block: Handle) -> Option<&CoinShare> {
-    dag.block(block)?.header().coin.as_ref()
+fn shares_in(dag: &Dag, block: Handle) -> Option<&[CoinShare]> {
+    Some(&dag.block(block)?.header().coin)
 }

@@ -41,6 +41,9 @@
 //! that adapts to everything but the coin, and 2/3 against one that does not adapt. With wave length four there is one
 //! round less to mix in and the count degenerates from f = 3 on, against an adaptive scheduler: five is the default.
 //!
+//! Other failure structures cannot be counted. Safety needs quorums that meet in a correct replica and nothing else; what
+//! liveness needs instead of the count, and how it is decided for a structure, is in [`crate::committee::check`].
+//!
 //! # Quiescence
 //!
 //! Rounds stop when nobody has anything to order. A replica wants a round while [`Order::unfinished`]: (a) a payload in its

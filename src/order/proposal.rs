@@ -200,7 +200,7 @@ impl Order {
             round,
             author: self.own.id,
             parents,
-            coin: self.public.share_name(round).map(|name| self.own.coin.share(&name)),
+            coin: self.public.share_name(round).map_or_else(Vec::new, |name| self.own.coin.shares(&name)),
             timestamp: now,
             gap: round > 1 && (self.own.resuming || !linked),
         };

@@ -14,7 +14,8 @@ pub(super) const SHARE_OFFSET: u64 = 4;
 /// How many rounds a wave has. A wave starts in every round r; its leaders are blocks of round r.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub enum WaveLength {
-    /// Votes in round r + 2, certificates in r + 3, coin shares one round later.
+    /// Votes in round r + 2, certificates in r + 3, coin shares one round later. For thresholds: the liveness of other
+    /// structures is argued for the other length ([`crate::committee::check`]).
     Four,
     /// Votes in round r + 3, certificates together with the coin shares in r + 4 (Mahi-Mahi's published layout). The
     /// default: between five regions its mean is 0.7 to 0.9 of the other's and its p99 0.5 to 0.75; on equal links there is
@@ -93,6 +94,11 @@ impl OrderPublic {
     /// Whether blocks of `round` carry a coin share: the first rounds have no wave to carry one for.
     pub(super) fn carries_share(round: u64) -> bool {
         round > SHARE_OFFSET
+    }
+
+    /// How many shares of a coin a block of `author` at `round` carries.
+    pub(super) fn shares_at(&self, round: u64, author: ReplicaId) -> usize {
+        if Self::carries_share(round) { self.coin.shares_of(author) } else { 0 }
     }
 
     /// The coin that a block of `round` carries a share of, if it carries one.

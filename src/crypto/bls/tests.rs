@@ -91,7 +91,8 @@ fn a_signature_is_the_crates_under_our_domain() {
     let (public, secrets) = head_key(4);
     let signature = public.combine(&HEAD, &signed(&secrets, &[1, 2, 3])).unwrap();
     let message = crate::crypto::digest::hash("torrens v1 head signature", &[&HEAD.0]);
-    let (_, rest) = codec::encode(&public).split_first_chunk::<2>().map(|(a, b)| (*a, b.to_vec())).unwrap();
+    let encoded = codec::encode(&public);
+    let (_, rest) = encoded.split_at(codec::encode(public.committee()).len());
     let key = threshold_crypto::PublicKey::from_bytes(*rest.first_chunk::<48>().unwrap()).unwrap();
     assert!(key.verify(&threshold_crypto::Signature::from_bytes(signature.to_bytes()).unwrap(), message.0));
 }

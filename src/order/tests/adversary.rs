@@ -218,7 +218,7 @@ fn a_false_coin_share_is_a_fault_with_evidence_and_the_block_stays() {
     }
     let parents: Vec<_> = graph[12..].iter().map(|block| block.reference()).collect();
     let truthful = |author: u8| keys.block(5, r(author), &parents, b"");
-    let of_another = truthful(1).header().coin;
+    let of_another = truthful(1).header().coin.clone();
     let header = Header { author: r(3), coin: of_another, ..truthful(3).header().clone() };
     let lie = Arc::new(VerifiedBlock::sign(&keys.public, header, b"", &keys.identities[3]));
 
@@ -248,7 +248,7 @@ fn of_twins_the_one_with_a_good_share_counts_and_becomes_a_parent() {
     let parents: Vec<_> = graph[12..].iter().map(|block| block.reference()).collect();
     let truthful = |author: u8| keys.block(5, r(author), &parents, b"");
     let good = truthful(3);
-    let header = Header { coin: truthful(1).header().coin, ..good.header().clone() };
+    let header = Header { coin: truthful(1).header().coin.clone(), ..good.header().clone() };
     let lie = Arc::new(VerifiedBlock::sign(&keys.public, header, b"", &keys.identities[3]));
     for block in [lie, truthful(1), truthful(2)] {
         let _ = order.receive(block.author(), block);

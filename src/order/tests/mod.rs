@@ -5,6 +5,7 @@ mod adversary;
 mod blocks;
 mod scenarios;
 mod simulation;
+mod structures;
 mod world;
 
 use std::sync::Arc;
@@ -26,7 +27,10 @@ pub(super) struct Keys {
 
 impl Keys {
     pub fn new(n: usize, wave: WaveLength, depth: u64) -> Self {
-        let committee = Committee::new(n).unwrap();
+        Self::of(Committee::new(n).unwrap(), wave, depth)
+    }
+
+    pub fn of(committee: Committee, wave: WaveLength, depth: u64) -> Self {
         let mut rng = ChaCha20Rng::seed_from_u64(7);
         let identities: Vec<_> = committee.ids().map(|_| Arc::new(SecretKey::generate(&mut rng))).collect();
         let (coin, coins) = coin::deal(&committee, &mut rng);
@@ -61,7 +65,7 @@ impl Keys {
             author,
             gap: round > 1 && !parents.iter().any(|parent| parent.author == author),
             parents,
-            coin: self.public.share_name(round).map(|name| self.coins[author.index()].share(&name)),
+            coin: self.public.share_name(round).map_or_else(Vec::new, |name| self.coins[author.index()].shares(&name)),
             timestamp: Timestamp(1000 * round + u64::from(author.0)),
         };
         Arc::new(VerifiedBlock::sign(&self.public, header, payload, &self.identities[author.index()]))

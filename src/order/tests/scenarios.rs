@@ -22,7 +22,8 @@ impl Drawing {
     fn leaders(&self, round: u64) -> Vec<u8> {
         let public = &self.keys.public;
         let name = public.coin_name(round);
-        let shares: Vec<_> = public.committee.ids().map(|id| (id, self.keys.coin(id).share(&name))).collect();
+        let shares: Vec<_> = public.committee.ids().map(|id| (id, self.keys.coin(id).shares(&name))).collect();
+        let shares: Vec<_> = shares.iter().map(|(id, shares)| (*id, shares.as_slice())).collect();
         let shares = public.coin.verify_all(&name, &shares).unwrap();
         public.leaders(&public.coin.combine(&name, &shares).unwrap()).into_iter().map(|leader| leader.0).collect()
     }

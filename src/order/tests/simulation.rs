@@ -24,7 +24,7 @@ fn submit(world: &mut World, to: &[u8], count: usize) -> Vec<Vec<u8>> {
     (0..count).map(operation).collect()
 }
 
-fn run(seed: u64, keys: Keys, schedule: Schedule, behaviours: &[(u8, Behaviour)], count: usize) -> World {
+pub(super) fn run(seed: u64, keys: Keys, schedule: Schedule, behaviours: &[(u8, Behaviour)], count: usize) -> World {
     let correct: Vec<u8> = (0..keys.public.committee.len() as u8)
         .filter(|id| behaviours.iter().all(|(corrupt, _)| corrupt != id))
         .collect();

@@ -54,7 +54,7 @@ impl Fixture {
 
 struct Secrets {
     identity: [u8; 32],
-    coin: Zeroizing<[u8; coin::COIN_SECRET_BYTES]>,
+    coin: Zeroizing<Vec<u8>>,
     zone: Zeroizing<[u8; 32]>,
     rsa: Zeroizing<Vec<u8>>,
     sealing: Zeroizing<[u8; bls::SECRET_BYTES]>,
