@@ -1,5 +1,6 @@
 # make demo   four replicas on this machine, serving a small signed zone
 # make test   every test, with real resolvers and clients
+# make simulate  2,000 universes of whole replicas, each from a seed
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
@@ -14,11 +15,13 @@ CARGO := ROCKSDB_LIB_DIR=$(ROCKSDB_DIR) ROCKSDB_STATIC=1 cargo
 DEMO_DIR ?= demo
 ZONES ?= zones/names.example.zone
 PORT_BASE ?= 5300
+SEED ?= 0
+SEEDS ?= 2000
 
-.PHONY: help setup demo build release test lint bench
+.PHONY: help setup demo build release test simulate lint bench
 
 help:
-	@sed -n '1,2s/^# //p' Makefile
+	@sed -n '1,3s/^# //p' Makefile
 
 # Asks for what is missing, once; does nothing when all is there.
 setup:
@@ -49,6 +52,10 @@ build: setup $(ROCKSDB_DIR)/librocksdb.a
 
 test: setup $(ROCKSDB_DIR)/librocksdb.a
 	$(CARGO) test --features misbehave,fixtures $(TESTS)
+
+# Whole replicas under virtual time, one universe for each seed. In CI the build is that of `make test`.
+simulate: setup $(ROCKSDB_DIR)/librocksdb.a
+	$(CARGO) run --quiet --features misbehave,fixtures -- simulate --seed $(SEED) --seeds $(SEEDS)
 
 lint: setup $(ROCKSDB_DIR)/librocksdb.a
 	cargo fmt --check

@@ -28,6 +28,7 @@
 //! | [`replica`] | the whole node as a value: inputs → effects; the replicated state machine |
 //! | [`peer`], [`dns`], [`http`] | links between replicas; answers to resolvers; the owners' API |
 //! | [`client`] | for owners: submit, vote, believe no single replica |
+//! | [`sim`] | whole replicas under virtual time: one seed, one universe |
 //! | [`node`], [`config`] | the shell: threads, disk, clock, the dealing ceremony; its files |
 //! | [`cli`] | one file for each command |
 //!
@@ -56,4 +57,5 @@ pub mod peer;
 pub mod replica;
 pub mod rows;
 pub mod signing;
+pub mod sim;
 pub mod store;

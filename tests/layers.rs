@@ -16,6 +16,10 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("signing", &["directory", "crypto", "committee", "codec", "limits", "rows"]),
     ("store", &["order", "directory", "crypto", "committee", "codec", "limits", "rows"]),
     ("replica", &["store", "order", "directory", "ca", "signing", "crypto", "committee", "codec", "limits", "rows"]),
+    (
+        "sim",
+        &["replica", "store", "order", "directory", "ca", "signing", "crypto", "committee", "codec", "limits", "rows"],
+    ),
     ("config", &["crypto", "committee", "codec", "limits", "directory"]),
     ("peer", &["replica", "store", "crypto", "committee", "codec", "limits", "config"]),
     ("dns", &["store::view", "directory", "limits"]),

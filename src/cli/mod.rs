@@ -12,6 +12,7 @@ mod operation;
 mod output;
 mod replica;
 mod seams;
+mod simulate;
 mod status;
 mod testbed;
 mod title;
@@ -54,6 +55,7 @@ enum Command {
     /// Put load on a cluster, or on the ordering alone, and measure
     #[command(subcommand)]
     Bench(bench::Command),
+    Simulate(simulate::Args),
     Testbed(testbed::TestbedArgs),
     Replica(replica::ReplicaArgs),
 }
@@ -66,6 +68,7 @@ impl Command {
             Self::Cert(command) => command.run().await,
             Self::Status(args) => args.run().await,
             Self::Bench(command) => command.run().await,
+            Self::Simulate(args) => args.run(),
             Self::Testbed(_) | Self::Replica(_) => unreachable!("servers are run by `main`"),
         }
     }

@@ -62,9 +62,10 @@ pub(super) fn passed_over_row(reference: &BlockRef) -> Row {
 
 /// Deletes the rows of a slot whose settled blocks are `settled`.
 pub(super) fn dropped_rows(round: u64, author: ReplicaId, settled: &[BlockRef]) -> Vec<Row> {
-    let twins = settled.iter().filter(|_| settled.len() > 1);
+    // In one order on all replicas, whatever the order in which twins came.
+    let twins: BTreeSet<&BlockRef> = settled.iter().filter(|_| settled.len() > 1).collect();
     let mut rows = vec![Row::delete(Table::Emitted, emitted_key(round, author))];
-    rows.extend(twins.map(|twin| Row::delete(Table::Emitted, passed_over_key(twin))));
+    rows.extend(twins.into_iter().map(|twin| Row::delete(Table::Emitted, passed_over_key(twin))));
     rows
 }
 

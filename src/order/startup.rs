@@ -100,8 +100,8 @@ pub enum AnswerFault {
 }
 
 impl Answer {
-    /// `me` answers `question`. A replica answers at any time, also while it asks itself. See [`super::Order::answer_start`].
-    pub(super) fn new(
+    /// `me` answers `question`: `own_last` is the round of its own last block. A replica answers at any time, also while it asks itself. See [`super::Order::answer_start`].
+    pub fn new(
         public: &OrderPublic,
         me: ReplicaId,
         identity: &SecretKey,

@@ -56,7 +56,7 @@ use crate::limits::{
     MAX_SHARES_PER_BLOCK, MAX_SIGNED_AT_ONCE, MAX_STARTUP_ANSWER, MAX_UNUSED_NONCES, PAYLOAD_FOR_OPERATIONS, QUIET_MS,
     REPROPOSE_ROUNDS,
 };
-use crate::order::startup::{Answer, Question, Startup};
+use crate::order::startup::{Answer, AnswerFault, Question, Startup};
 use crate::order::{self, BlockRef, Commit, Order, OrderPublic, Recovered, VerifiedBlock, Verifier};
 use crate::signing::{Assignment, KeyId, NonceBatch, ShareEntry, Signer};
 use crate::store::view::View;
@@ -93,6 +93,24 @@ pub enum Effect {
         culprit: ReplicaId,
         what: String,
     },
+}
+
+/// How much a replica holds in memory that others can make it hold.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Usage {
+    /// Blocks whose parents are missing.
+    pub suspended_blocks: usize,
+    /// Blocks with a payload that are not ordered yet.
+    pub unordered: usize,
+    /// Operations that wait to be ordered, and their bytes.
+    pub pool: usize,
+    pub pool_bytes: usize,
+    /// Assignments not looked at yet.
+    pub asked: usize,
+    /// Shares that wait for a block.
+    pub outbox: usize,
+    /// Signatures that are due, by everybody.
+    pub pending: usize,
 }
 
 /// One replica.
@@ -280,6 +298,18 @@ impl Replica {
 
     pub fn snapshot(&self) -> Snapshot {
         self.machine.snapshot()
+    }
+
+    pub fn usage(&self) -> Usage {
+        Usage {
+            suspended_blocks: self.order.suspended_blocks(),
+            unordered: self.order.unordered().count(),
+            pool: self.pool.len(),
+            pool_bytes: self.pool.bytes(),
+            asked: self.asked.len(),
+            outbox: self.outbox.len(),
+            pending: self.machine.scheduler().pending(),
+        }
     }
 
     /// Round of the last own block.
@@ -496,7 +526,13 @@ impl Replica {
 
     fn startup_answered(&mut self, from: ReplicaId, bytes: &[u8]) -> Vec<Effect> {
         let answer = codec::decode::<Answer>(bytes, MAX_STARTUP_ANSWER).map_err(|error| error.to_string());
-        let received = answer.and_then(|answer| self.startup.receive(&answer).map_err(|fault| fault.to_string()));
+        let received = match answer.map(|answer| self.startup.receive(&answer)) {
+            Ok(Ok(())) => Ok(()),
+            // To a question of an earlier start: it waited at the answerer until after the restart.
+            Ok(Err(AnswerFault::Question)) => return Vec::new(),
+            Ok(Err(fault)) => Err(fault.to_string()),
+            Err(what) => Err(what),
+        };
         if let Err(what) = received {
             return vec![Effect::Fault { culprit: from, what }];
         }

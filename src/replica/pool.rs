@@ -102,6 +102,11 @@ impl Pool {
         self.waiting.is_empty()
     }
 
+    /// Bytes of the operations that wait.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub fn len(&self) -> usize {
         self.waiting.len()
     }

@@ -21,6 +21,8 @@ pub struct MemoryStore {
     durable: Contents,
     /// After each batch since: a power cut leaves any one of these.
     lazy: VecDeque<Contents>,
+    /// Key of a value whose bytes are wrong, rows and blocks told apart: reading it is an error.
+    damaged: Option<(bool, Vec<u8>)>,
 }
 
 /// One state of the store. Copies share what they have in common.
@@ -33,7 +35,7 @@ struct Contents {
 
 impl MemoryStore {
     pub fn create(network: Digest, genesis: &[u8]) -> Self {
-        Self { network, genesis: genesis.into(), durable: Contents::default(), lazy: VecDeque::new() }
+        Self { network, genesis: genesis.into(), durable: Contents::default(), lazy: VecDeque::new(), damaged: None }
     }
 
     /// The check that opening a database makes.
@@ -57,6 +59,39 @@ impl MemoryStore {
     pub fn power_cut(&mut self, kept: usize) {
         self.lazy.truncate(kept);
         self.make_durable();
+    }
+
+    /// The disk as a power cut now would leave it at worst.
+    pub fn durable_copy(&self) -> Self {
+        Self {
+            network: self.network,
+            genesis: Arc::clone(&self.genesis),
+            durable: self.durable.clone(),
+            lazy: VecDeque::new(),
+            damaged: self.damaged.clone(),
+        }
+    }
+
+    /// A bit of the value that `which` points to flips on the disk. Nothing happens if the disk is empty.
+    pub fn damage(&mut self, which: usize) {
+        let contents = self.current();
+        let rows = contents.rows.keys().map(|key| (false, key));
+        let keys: Vec<(bool, &Vec<u8>)> = rows.chain(contents.blocks.keys().map(|key| (true, key))).collect();
+        if !keys.is_empty() {
+            let (is_block, key) = keys[which % keys.len()];
+            self.damaged = Some((is_block, key.clone()));
+        }
+    }
+
+    /// The bytes of a value carry a checksum: wrong ones are reported, never returned.
+    fn intact(&self, is_block: bool, key: &[u8]) -> Result<(), StoreError> {
+        match &self.damaged {
+            Some((block, damaged)) if *block == is_block && damaged == key => {
+                let what = format!("a value with a wrong checksum (key {})", data_encoding::HEXLOWER.encode(key));
+                Err(StoreError::Corrupt { path: PathBuf::from("memory"), what })
+            }
+            _ => Ok(()),
+        }
     }
 
     fn make_durable(&mut self) {
@@ -113,7 +148,9 @@ impl Store for MemoryStore {
 
 impl Read for MemoryStore {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.current().rows.get(&schema::row_key(table, key)).map(|value| value.to_vec()))
+        let key = schema::row_key(table, key);
+        self.intact(false, &key)?;
+        Ok(self.current().rows.get(&key).map(|value| value.to_vec()))
     }
 
     fn page(&self, table: Table, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<TableRows, StoreError> {
@@ -124,11 +161,13 @@ impl Read for MemoryStore {
         };
         let rows = self.current().rows.range((start, Bound::Unbounded));
         let within = rows.take_while(|(key, _)| key.starts_with(&prefix)).take(limit);
-        Ok(within.map(|(key, value)| (key[1..].to_vec(), value.to_vec())).collect())
+        within.map(|(key, value)| self.intact(false, key).map(|()| (key[1..].to_vec(), value.to_vec()))).collect()
     }
 
     fn block(&self, round: u64, author: ReplicaId, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.current().blocks.get(&schema::block_key(round, author, digest)).map(|bytes| bytes.to_vec()))
+        let key = schema::block_key(round, author, digest);
+        self.intact(true, &key)?;
+        Ok(self.current().blocks.get(&key).map(|bytes| bytes.to_vec()))
     }
 
     fn blocks_in(&self, rounds: Range<u64>) -> Result<Vec<StoredBlock>, StoreError> {
@@ -137,10 +176,11 @@ impl Read for MemoryStore {
         }
         let keys = schema::round_key(rounds.start).to_vec()..schema::round_key(rounds.end).to_vec();
         let blocks = self.current().blocks.range(keys).map(|(key, bytes)| {
+            self.intact(true, key)?;
             let (round, author, digest) = schema::parse_block_key(key).expect("written by `block_key`");
-            StoredBlock { round, author, digest, bytes: bytes.to_vec() }
+            Ok(StoredBlock { round, author, digest, bytes: bytes.to_vec() })
         });
-        Ok(blocks.collect())
+        blocks.collect()
     }
 
     fn own_last(&self) -> Result<OwnRecord, StoreError> {

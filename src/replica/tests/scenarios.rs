@@ -206,3 +206,16 @@ fn a_replica_that_was_away_for_hundreds_of_rounds_catches_up_under_load() {
     assert_eq!(world.outcomes(2).1, 150);
     assert_eq!(world.faults, []);
 }
+
+/// It waited at the answerer until the asker had crashed and started anew.
+#[test]
+fn an_answer_to_the_question_of_an_earlier_start_is_nobody_s_fault() {
+    let mut world = World::new(0, &[0, 1, 2, 3]);
+    let answered = world.replica_mut(1).receive(ReplicaId(0), PeerMessage::StartupQuery { nonce: [7; 32] });
+    let answer = answered.into_iter().find_map(|effect| match effect {
+        Effect::Send { to: ReplicaId(0), message: answer @ PeerMessage::StartupAnswer(_) } => Some(answer),
+        _ => None,
+    });
+    let effects = world.replica_mut(0).receive(ReplicaId(1), answer.expect("whoever is asked answers"));
+    assert!(effects.is_empty());
+}

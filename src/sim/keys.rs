@@ -1,0 +1,181 @@
+//! Networks to simulate: every key of a committee of n, dealt once and used by all worlds of that size.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
+use zeroize::Zeroizing;
+
+use crate::ca::certificate;
+use crate::ca::profile::Period;
+use crate::ca::root::{RootFacts, root_tbs};
+use crate::committee::{Committee, ReplicaId};
+use crate::crypto::bls::{self, SealingSecret, heads, sealing};
+use crate::crypto::coin::{self, CoinSecret};
+use crate::crypto::digest::hash;
+use crate::crypto::ed25519::SecretKey;
+use crate::crypto::frost::{self, FrostSecret};
+use crate::crypto::shoup::{self, RsaPublic, RsaSecret, SafePrime};
+use crate::directory::Timestamp;
+use crate::directory::master::parse_zone;
+use crate::order::OrderPublic;
+use crate::replica::genesis::{Authority, Genesis, GenesisZone};
+use crate::replica::rsa::AuthorityShare;
+use crate::signing::Signer;
+
+/// The simulated clocks start here: milliseconds since the epoch.
+pub const START_MS: u64 = 1_800_000_000_000;
+/// The zone that is served: little to sign, so that most of a run is about other things.
+const ZONE: &str = "$ORIGIN sim.example.\n$TTL 1h\n@ SOA ns hostmaster ( 1 3h 1h 2w 5m )\n  NS ns\nns A 192.0.2.53\n";
+
+/// Where the primes of the authority's key come from. The key is used in simulated networks only.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Primes {
+    /// Searched, from a fixed seed: some minutes.
+    Searched,
+    /// Known to everybody: test builds have them.
+    #[cfg(any(test, feature = "fixtures"))]
+    Fixture,
+}
+
+impl Primes {
+    /// What this build has at hand.
+    pub fn at_hand() -> Self {
+        #[cfg(any(test, feature = "fixtures"))]
+        return Self::Fixture;
+        #[cfg(not(any(test, feature = "fixtures")))]
+        Self::Searched
+    }
+
+    fn get(self) -> (SafePrime, SafePrime) {
+        match self {
+            Self::Searched => {
+                let mut rng = ChaCha20Rng::seed_from_u64(1);
+                let mut prime = || {
+                    shoup::generate_safe_prime(crate::limits::RSA_PRIME_BITS, &mut rng, &mut |_| {})
+                        .expect("the size is the one that keys take")
+                };
+                (prime(), prime())
+            }
+            #[cfg(any(test, feature = "fixtures"))]
+            Self::Fixture => shoup::fixture_primes(),
+        }
+    }
+}
+
+/// Networks by size, each dealt when it is first asked for. Shared by all threads that simulate.
+pub struct Keyring {
+    primes: Primes,
+    dealt: Mutex<BTreeMap<usize, Arc<Network>>>,
+}
+
+impl Keyring {
+    pub fn new(primes: Primes) -> Self {
+        Self { primes, dealt: Mutex::default() }
+    }
+
+    pub fn network(&self, n: usize) -> Arc<Network> {
+        let mut dealt = self.dealt.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(dealt.entry(n).or_insert_with(|| Arc::new(Network::deal(n, self.primes))))
+    }
+}
+
+/// One network with all its secrets.
+pub struct Network {
+    pub genesis: Arc<Genesis>,
+    pub public: OrderPublic,
+    secrets: Vec<Secrets>,
+}
+
+struct Secrets {
+    identity: [u8; 32],
+    coin: Zeroizing<Vec<u8>>,
+    zone: Zeroizing<[u8; 32]>,
+    rsa: Zeroizing<Vec<u8>>,
+    sealing: Zeroizing<[u8; bls::SECRET_BYTES]>,
+}
+
+impl Network {
+    fn deal(n: usize, primes: Primes) -> Self {
+        let mut rng = ChaCha20Rng::seed_from_u64(n as u64);
+        let committee = Committee::new(n).expect("the plan asks for committees that exist");
+        let (p, q) = primes.get();
+        let (rsa, rsa_shares) = shoup::deal(&committee, p, q, &mut rng).expect("these are safe primes");
+        let (coin, coin_shares) = coin::deal(&committee, &mut rng);
+        let (sealing, sealing_shares) = sealing::deal(&committee, &mut rng);
+        let identities: Vec<SecretKey> = committee.ids().map(|_| SecretKey::generate(&mut rng)).collect();
+        let file = parse_zone(ZONE, "sim.example.zone", None, &mut |_| Err("no includes".into()));
+        let (key, zone_shares) = frost::deal(&committee, &mut rng);
+        let zones = vec![GenesisZone::new(file.expect("the zone is sound"), key)];
+        let authority = self_signed(rsa.clone(), &rsa_shares, &zones, &mut rng);
+        let publics: Vec<_> = identities.iter().map(SecretKey::public).collect();
+        let genesis = Genesis {
+            created: Timestamp(START_MS),
+            committee: committee.clone(),
+            identities: publics.clone(),
+            links: publics.clone(),
+            coin: coin.clone(),
+            heads: heads::deal(&committee, &mut rng).0,
+            sealing,
+            zones,
+            registry: SecretKey::generate(&mut rng).public(),
+            authority,
+        };
+        let public = OrderPublic::new(committee, genesis.network(), 0, publics, coin).expect("dealt together");
+        let secrets = identities.iter().zip(coin_shares).zip(zone_shares).zip(rsa_shares).zip(sealing_shares);
+        let secrets = secrets.map(|((((identity, coin), zone), rsa), sealing)| Secrets {
+            identity: *identity.seed(),
+            coin: coin.to_bytes(),
+            zone: zone.to_bytes(),
+            rsa: rsa.to_bytes(),
+            sealing: sealing.to_bytes(),
+        });
+        Self { public, secrets: secrets.collect(), genesis: Arc::new(genesis) }
+    }
+
+    pub fn committee(&self) -> &Committee {
+        &self.public.committee
+    }
+
+    pub fn identity(&self, id: ReplicaId) -> SecretKey {
+        SecretKey::from_seed(&self.secrets[id.index()].identity)
+    }
+
+    pub fn coin(&self, id: ReplicaId) -> CoinSecret {
+        CoinSecret::from_bytes(self.secrets[id.index()].coin.as_slice()).expect("bytes of a dealt share")
+    }
+
+    pub fn sealing(&self, id: ReplicaId) -> SealingSecret {
+        SealingSecret::from_bytes(self.secrets[id.index()].sealing.as_slice()).expect("bytes of a dealt share")
+    }
+
+    /// Who answers assignments in one process of `id`.
+    pub fn signer(&self, id: ReplicaId, boot: u64) -> Signer {
+        let Secrets { zone: share, rsa, .. } = &self.secrets[id.index()];
+        let zone = &self.genesis.zones[0];
+        let share = FrostSecret::from_bytes(id, share, &zone.key).expect("bytes of a dealt share");
+        let secret = RsaSecret::from_bytes(rsa).expect("bytes of a dealt share");
+        let authority = AuthorityShare { public: Arc::new(self.genesis.authority.key.clone()), secret };
+        Signer::new(id, boot, BTreeMap::from([(zone.apex.clone(), share)]), Some(Box::new(authority)))
+    }
+}
+
+fn self_signed(key: RsaPublic, shares: &[RsaSecret], zones: &[GenesisZone], rng: &mut ChaCha20Rng) -> Authority {
+    let public_key = key.spki_der();
+    let (seconds, year) = (START_MS / 1000, 365 * 24 * 3600);
+    let facts = RootFacts {
+        network: hash("torrens simulated authority", &[&public_key]),
+        public_key: &public_key,
+        zones: &[zones[0].apex.clone()],
+        validity: Period::new(seconds - 3600, seconds + year).expect("a year"),
+    };
+    let to_be_signed = root_tbs(&facts).expect("the facts are sound");
+    let share = |secret: &RsaSecret, rng: &mut ChaCha20Rng| {
+        (secret.owner(), secret.share(&key, &to_be_signed, rng).expect("a dealt share signs"))
+    };
+    let signed = shares[..key.threshold()].iter().map(|secret| share(secret, rng)).collect();
+    let signature = key.combine(&to_be_signed, &signed).expect("a kernel of good shares").signature;
+    let certificate = certificate::assemble(&to_be_signed, &signature);
+    Authority { key, certificate }
+}

@@ -1,0 +1,145 @@
+//! One process: a replica, its disk, its clock. What is around the replica does what `node::core` does.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::adversary::{Conduct, Mind};
+use super::delays::Micros;
+use super::keys::START_MS;
+use super::stream::Stream;
+use crate::committee::ReplicaId;
+use crate::crypto::digest::{Digest, hash};
+use crate::directory::Timestamp;
+use crate::order::{BlockFault, OrderPublic, VerifiedBlock, Verifier};
+use crate::replica::{Effect, Replica};
+use crate::store::Batch;
+use crate::store::memory::MemoryStore;
+
+/// Checks each block once for all replicas of a world. What is not valid is looked at each time.
+#[derive(Default)]
+pub struct CheckOnce(Mutex<BTreeMap<Digest, Arc<VerifiedBlock>>>);
+
+impl Verifier for CheckOnce {
+    fn verify(&self, public: &OrderPublic, bytes: &[u8]) -> Result<Arc<VerifiedBlock>, BlockFault> {
+        let key = hash("torrens simulated bytes", &[bytes]);
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(block) = known.get(&key) {
+            return Ok(Arc::clone(block));
+        }
+        let block = Arc::new(VerifiedBlock::verify(public, bytes.to_vec())?);
+        known.insert(key, Arc::clone(&block));
+        Ok(block)
+    }
+}
+
+/// What reaches the core.
+#[derive(Clone)]
+pub enum Input {
+    Message { from: ReplicaId, bytes: Arc<[u8]> },
+    Connected(ReplicaId),
+    Retry,
+    Submit(Arc<[u8]>),
+}
+
+/// A write that is being synced, and what follows it.
+pub struct Sync {
+    pub batch: Batch,
+    pub round: u64,
+}
+
+pub struct Process {
+    pub id: ReplicaId,
+    /// Counts starts and crashes.
+    pub life: u32,
+    pub core: Option<Replica>,
+    pub store: MemoryStore,
+    /// Writes that may wait for the next sync.
+    pub pending: Batch,
+    /// Effects still to be done.
+    pub todo: VecDeque<Effect>,
+    pub sync: Option<Sync>,
+    /// What came while the process was busy.
+    pub inbox: VecDeque<Input>,
+    /// Effects until the crash that was decided on, and the time until the restart after it.
+    pub fuse: Option<(u32, Micros)>,
+    /// What a sync takes.
+    pub sync_takes: Micros,
+    pub stands_still_until: Micros,
+    /// By how much the clock is wrong, in milliseconds.
+    pub clock_error: i64,
+    /// Copies of the disk that it may be set back to.
+    pub copies: Vec<(Micros, MemoryStore)>,
+    /// What a start finds out about the disk.
+    pub own_record_lost: bool,
+    /// Draws for each start's entropy.
+    pub entropy: Stream,
+    /// A corrupt process says and hears what this makes of it.
+    pub adversary: Option<(Box<dyn Conduct>, Mind)>,
+}
+
+impl Process {
+    pub fn new(id: ReplicaId, store: MemoryStore, entropy: Stream) -> Self {
+        Self {
+            id,
+            life: 0,
+            core: None,
+            store,
+            pending: Batch::default(),
+            todo: VecDeque::new(),
+            sync: None,
+            inbox: VecDeque::new(),
+            fuse: None,
+            sync_takes: 0,
+            stands_still_until: 0,
+            clock_error: 0,
+            copies: Vec::new(),
+            own_record_lost: false,
+            entropy,
+            adversary: None,
+        }
+    }
+
+    pub fn is_busy(&self, now: Micros) -> bool {
+        self.sync.is_some() || now < self.stands_still_until
+    }
+
+    /// The local clock.
+    pub fn clock(&self, now: Micros) -> Timestamp {
+        Timestamp((START_MS + now / 1000).saturating_add_signed(self.clock_error))
+    }
+
+    /// The process is gone with all it had in memory; the disk keeps what was synced, and of the rest as much as `luck`
+    /// says, the oldest first.
+    pub fn crash(&mut self, luck: &mut Stream) {
+        self.life += 1;
+        self.core = None;
+        self.todo.clear();
+        self.inbox.clear();
+        self.fuse = None;
+        self.stands_still_until = 0;
+        let pending = std::mem::take(&mut self.pending);
+        if let Some(sync) = self.sync.take() {
+            if luck.chance(1, 2) {
+                // The write got through, but nobody was told.
+                self.commit(sync.batch, true);
+            }
+        } else if luck.chance(1, 2) && !pending.is_empty() {
+            self.commit(pending, false);
+        }
+        let lazy = self.store.not_durable() as u64;
+        self.store.power_cut(luck.below(lazy + 1) as usize);
+    }
+
+    pub fn commit(&mut self, batch: Batch, sync: bool) {
+        use crate::store::{Durability, Store};
+        let durability = if sync { Durability::Sync } else { Durability::Lazy };
+        self.store.commit(batch, durability).expect("the replica's writes follow each other");
+    }
+
+    pub fn flush(&mut self) {
+        if !self.pending.is_empty() {
+            let batch = std::mem::take(&mut self.pending);
+            self.commit(batch, false);
+        }
+    }
+}
