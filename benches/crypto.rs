@@ -8,6 +8,8 @@ use criterion::{Criterion, SamplingMode, criterion_group, criterion_main};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use torrens::committee::{Committee, ReplicaId};
+use torrens::crypto::bls::{Ciphertext, heads, sealing};
+use torrens::crypto::digest::Digest;
 use torrens::crypto::shoup::{RsaPublic, RsaSecret, RsaShare, deal, generate_safe_prime};
 
 const MESSAGE: &[u8] = b"to be signed";
@@ -46,6 +48,38 @@ fn safe_prime(criterion: &mut Criterion) {
         .bench_function("safe_prime_1024", |bencher| bencher.iter(|| generate_safe_prime(1024, &mut rng, &mut |_| ())));
 }
 
+/// Sealed operations, 2 of 4, and heads, 3 of 4.
+fn bls(criterion: &mut Criterion) {
+    let committee = Committee::new(4).expect("four replicas are a committee");
+    let mut rng = ChaCha20Rng::from_seed([5; 32]);
+    let (public, secrets) = sealing::deal(&committee, &mut rng);
+    let sealed: Vec<Ciphertext> = (0..16).map(|at| public.key().seal(&[at; 512], &mut rng)).collect();
+    let bytes = sealed[0].to_bytes();
+    let checked = sealed[0].clone().check().expect("a fresh ciphertext");
+    let shares: Vec<_> = secrets.iter().map(|secret| (secret.index(), secret.share(&checked))).collect();
+
+    let mut group = criterion.benchmark_group("sealing");
+    group.bench_function("seal", |bencher| bencher.iter(|| public.key().seal(black_box(MESSAGE), &mut rng)));
+    group.bench_function("decode", |bencher| bencher.iter(|| Ciphertext::from_bytes(black_box(&bytes))));
+    for count in [1, 4, 16] {
+        group.bench_function(format!("check_{count}"), |bencher| {
+            bencher.iter(|| Ciphertext::check_all(black_box(sealed[..count].to_vec())))
+        });
+    }
+    group.bench_function("share", |bencher| bencher.iter(|| secrets[0].share(black_box(&checked))));
+    group.bench_function("open", |bencher| bencher.iter(|| public.open(black_box(&checked), &shares[..2])));
+    group.finish();
+
+    let (public, secrets) = heads::deal(&committee, &mut ChaCha20Rng::from_seed([6; 32]));
+    let head = Digest([7; 32]);
+    let shares: Vec<_> = secrets.iter().map(|secret| (secret.index(), secret.sign(&head))).collect();
+    let signature = public.combine(&head, &shares).expect("good shares");
+    let mut group = criterion.benchmark_group("heads");
+    group.bench_function("share", |bencher| bencher.iter(|| secrets[0].sign(black_box(&head))));
+    group.bench_function("combine", |bencher| bencher.iter(|| public.combine(black_box(&head), &shares)));
+    group.bench_function("verify", |bencher| bencher.iter(|| public.verify(black_box(&head), &signature)));
+}
+
 fn rsa_key() -> (RsaPublic, Vec<RsaSecret>) {
     let prime = |seed| {
         let mut rng = ChaCha20Rng::from_seed([seed; 32]);
@@ -55,5 +89,5 @@ fn rsa_key() -> (RsaPublic, Vec<RsaSecret>) {
     deal(&committee, prime(1), prime(2), &mut ChaCha20Rng::from_seed([0; 32])).expect("safe primes")
 }
 
-criterion_group!(benches, shoup, safe_prime);
+criterion_group!(benches, shoup, safe_prime, bls);
 criterion_main!(benches);

@@ -19,7 +19,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`limits`], [`committee`], [`codec`], [`rows`] | every bound; quorums and kernels; canonical bytes; rows to store |
-//! | [`crypto`] | schemes only: coin, FROST, threshold RSA, Ed25519, digests |
+//! | [`crypto`] | schemes only: coin, FROST, threshold RSA, BLS12-381 (heads, sealing), Ed25519, digests |
 //! | [`order`] | the DAG, its commit rule, coin-drawn leaders, start-up and recovery |
 //! | [`directory`] | names, titles, operations, the rules, zone files, what is published |
 //! | [`ca`] | certificates from state: authorize, build, lint |

@@ -332,8 +332,8 @@ pub const STRAGGLERS_MS: u64 = 500;
 pub const MAX_OPERATIONS_PER_BLOCK: usize = 1024;
 /// Signature shares in one block. The genesis of a large zone needs thousands, in a few blocks.
 pub const MAX_SHARES_PER_BLOCK: usize = 4096;
-/// Envelopes in one block. Each costs every replica some 5 ms to check and open: with 4, what one liar puts in a round takes
-/// 20 ms, and rounds full of them carry more registrations than there are people who register.
+/// Envelopes in one block. Each costs every replica some 6 ms to check and open: with 4, what one liar puts in a round takes
+/// 25 ms, and full rounds carry more than a hundred registrations a second.
 pub const MAX_SEALED_PER_BLOCK: usize = 4;
 /// Envelopes of one author's blocks that are ordered and not executed: those of eight full blocks, as many as come
 /// while the first of them is opened.
@@ -346,7 +346,7 @@ pub const MAX_BACKLOG_BYTES: usize = 4 * MAX_PAYLOAD;
 pub const BACKLOG_BLOCK_OVERHEAD: usize = 64;
 /// Envelopes that passed the check at the door and are remembered until they are ordered: 5 MiB if all are of the largest.
 pub const MAX_CHECKED_ENVELOPES: usize = 64;
-/// Envelopes checked at the door at a time, each for some 5 ms of one core: whoever sends junk leaves the others to the order.
+/// Envelopes checked at the door at a time, each for 5 ms of one core: whoever sends junk leaves the others to the order.
 pub const MAX_ENVELOPE_CHECKS: usize = 1;
 /// Bytes of operations that wait at one replica to be ordered.
 pub const MAX_POOL_BYTES: usize = 16 * 1024 * 1024;

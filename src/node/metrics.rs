@@ -22,6 +22,12 @@ pub fn render(snapshot: &Snapshot, view: &View, mesh: &MeshHandle) -> String {
     gauge("torrens_operations_executed", "Operations executed", &plain(progress.position));
     gauge("torrens_agreed_time_seconds", "Agreed time", &plain(progress.agreed_time.seconds()));
     gauge("torrens_signatures_due", "Signatures that are due", &plain(snapshot.pending as u64));
+    gauge(
+        "torrens_sealed_unopened",
+        "Sealed operations that are ordered and not opened",
+        &plain(snapshot.unopened as u64),
+    );
+    gauge("torrens_commits_held", "Commits that wait for an opening", &plain(snapshot.held as u64));
     gauge("torrens_certificates_issued", "Certificates issued", &plain(snapshot.certificates.count() as u64));
     gauge("torrens_titles", "Titles", &plain(snapshot.directory.title_count() as u64));
     gauge("torrens_peers_up", "Peers that can be sent to", &plain(mesh.connected().len() as u64));

@@ -2,16 +2,13 @@
 
 use std::fmt;
 
-use rand_core::CryptoRngCore;
 use serde::{Deserialize, Serialize};
 use threshold_crypto::group::CurveAffine;
 use threshold_crypto::{G1Affine, G2Affine};
-use zeroize::Zeroizing;
 
-use super::SECRET_BYTES;
 use super::group::{G2Bytes, decode, encode_g2, hash_to_g2, negated, pairings_cancel};
-use super::keys::{self, EncodedPublic, PublicShares, Secret, interpolate};
-use crate::committee::{Committee, ReplicaId};
+use super::keys::{EncodedPublic, PublicShares, Secret, interpolate, purpose};
+use crate::committee::ReplicaId;
 use crate::crypto::digest::{Digest, hash};
 
 /// One replica's share of the key that signs heads. Wiped when dropped.
@@ -30,11 +27,7 @@ pub struct HeadShare(G2Bytes);
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeadSignature(G2Bytes);
 
-/// Deals a fresh key: the public part, and each replica's secret in order. The dealer forgets everything else.
-pub fn deal(committee: &Committee, rng: &mut impl CryptoRngCore) -> (HeadPublic, Vec<HeadSecret>) {
-    let (public, secrets) = keys::deal(committee, committee.quorum_threshold(), rng);
-    (HeadPublic(public), secrets.into_iter().map(HeadSecret).collect())
-}
+purpose!(HeadPublic, HeadSecret, quorum_threshold);
 
 /// Where the digest of a head lies in G2.
 fn point_of(head: &Digest) -> G2Affine {
@@ -42,19 +35,6 @@ fn point_of(head: &Digest) -> G2Affine {
 }
 
 impl HeadSecret {
-    pub fn index(&self) -> ReplicaId {
-        self.0.index
-    }
-
-    pub fn to_bytes(&self) -> Zeroizing<[u8; SECRET_BYTES]> {
-        self.0.to_bytes()
-    }
-
-    /// None if the bytes are not those of a share: wrong length, zero, or a scalar not reduced.
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        Secret::from_bytes(bytes).map(Self)
-    }
-
     /// This replica's share of the signature of the head with this digest. The same share every time.
     pub fn sign(&self, head: &Digest) -> HeadShare {
         let share = self.0.scalar.sign_g2(point_of(head));
@@ -64,15 +44,6 @@ impl HeadSecret {
 }
 
 impl HeadPublic {
-    pub fn committee(&self) -> &Committee {
-        &self.0.committee
-    }
-
-    /// Whether `secret` is the share that this key has dealt to its index.
-    pub fn matches(&self, secret: &HeadSecret) -> bool {
-        self.0.matches(&secret.0)
-    }
-
     /// Whether `share` is `author`'s share of the signature of this head.
     #[must_use]
     pub fn verify_share(&self, author: ReplicaId, head: &Digest, share: &HeadShare) -> bool {
@@ -114,26 +85,6 @@ impl HeadSignature {
     /// Any 96 bytes; [`HeadPublic::verify`] judges them.
     pub fn from_bytes(bytes: &[u8; 96]) -> Self {
         Self(bytes.as_chunks().0.try_into().expect("3 times 32 bytes"))
-    }
-}
-
-impl TryFrom<EncodedPublic> for HeadPublic {
-    type Error = &'static str;
-
-    fn try_from(encoded: EncodedPublic) -> Result<Self, Self::Error> {
-        PublicShares::from_encoded(encoded, Committee::quorum_threshold).map(Self)
-    }
-}
-
-impl From<HeadPublic> for EncodedPublic {
-    fn from(public: HeadPublic) -> Self {
-        public.0.into()
-    }
-}
-
-impl fmt::Debug for HeadSecret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "HeadSecret([redacted] of {})", self.0.index)
     }
 }
 

@@ -150,3 +150,65 @@ where
     let ids: Vec<ReplicaId> = shares.iter().map(|(author, _)| *author).collect();
     combination(lagrange_at_zero(&ids).into_iter().zip(shares.iter().map(|(_, share)| *share)))
 }
+
+/// What the keys of every purpose have in common; the types stay apart.
+macro_rules! purpose {
+    ($public:ident, $secret:ident, $threshold:ident) => {
+        /// Deals a fresh key: the public part, and each replica's secret in order. The dealer forgets everything else.
+        pub fn deal(
+            committee: &$crate::committee::Committee,
+            rng: &mut impl rand_core::CryptoRngCore,
+        ) -> ($public, Vec<$secret>) {
+            let (public, secrets) = super::keys::deal(committee, committee.$threshold(), rng);
+            ($public(public), secrets.into_iter().map($secret).collect())
+        }
+
+        impl $secret {
+            pub fn index(&self) -> $crate::committee::ReplicaId {
+                self.0.index
+            }
+
+            pub fn to_bytes(&self) -> zeroize::Zeroizing<[u8; super::SECRET_BYTES]> {
+                self.0.to_bytes()
+            }
+
+            /// None if the bytes are not those of a share: wrong length, zero, or a scalar not reduced.
+            pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+                super::keys::Secret::from_bytes(bytes).map(Self)
+            }
+        }
+
+        impl std::fmt::Debug for $secret {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, "{}([redacted] of {})", stringify!($secret), self.0.index)
+            }
+        }
+
+        impl $public {
+            pub fn committee(&self) -> &$crate::committee::Committee {
+                &self.0.committee
+            }
+
+            /// Whether `secret` is the share that this key has dealt to its index.
+            pub fn matches(&self, secret: &$secret) -> bool {
+                self.0.matches(&secret.0)
+            }
+        }
+
+        impl TryFrom<super::keys::EncodedPublic> for $public {
+            type Error = &'static str;
+
+            fn try_from(encoded: super::keys::EncodedPublic) -> Result<Self, Self::Error> {
+                let threshold = $crate::committee::Committee::$threshold;
+                super::keys::PublicShares::from_encoded(encoded, threshold).map(Self)
+            }
+        }
+
+        impl From<$public> for super::keys::EncodedPublic {
+            fn from(public: $public) -> Self {
+                public.0.into()
+            }
+        }
+    };
+}
+pub(super) use purpose;

@@ -17,23 +17,18 @@ use threshold_crypto::group::CurveAffine;
 use threshold_crypto::poly::Poly;
 use threshold_crypto::{Fr, G1Affine, G2Affine, PublicKey, PublicKeySet};
 use tiny_keccak::{Hasher, Sha3};
-use zeroize::Zeroizing;
 
-use super::SECRET_BYTES;
 use super::group::{
     G1Bytes, OldRng, combination, decode, decode_checked_before, encode_g1, hash_to_g2, negated, pairings_cancel,
     short_scalar,
 };
-use super::keys::{self, EncodedPublic, PublicShares, Secret, interpolate};
-use crate::committee::{Committee, ReplicaId};
+use super::keys::{EncodedPublic, PublicShares, Secret, interpolate, purpose};
+use crate::committee::ReplicaId;
 use crate::crypto::digest::hash;
 use crate::limits::MAX_SEALED_MESSAGE;
 
 const U: usize = 48;
 const W: usize = 96;
-
-/// Bytes of a ciphertext beyond those of its message.
-pub const OVERHEAD: usize = U + W;
 
 /// One replica's share of the key that opens what is sealed. Wiped when dropped.
 pub struct SealingSecret(Secret);
@@ -80,11 +75,7 @@ pub enum NotOpened {
     Bad(Vec<ReplicaId>),
 }
 
-/// Deals a fresh key: the public part, and each replica's secret in order. The dealer forgets everything else.
-pub fn deal(committee: &Committee, rng: &mut impl CryptoRngCore) -> (SealingPublic, Vec<SealingSecret>) {
-    let (public, secrets) = keys::deal(committee, committee.kernel_threshold(), rng);
-    (SealingPublic(public), secrets.into_iter().map(SealingSecret).collect())
-}
+purpose!(SealingPublic, SealingSecret, kernel_threshold);
 
 impl SealingKey {
     /// 48 bytes, compressed.
@@ -195,19 +186,6 @@ fn sha3_256(bytes: &[u8]) -> [u8; 32] {
 }
 
 impl SealingSecret {
-    pub fn index(&self) -> ReplicaId {
-        self.0.index
-    }
-
-    pub fn to_bytes(&self) -> Zeroizing<[u8; SECRET_BYTES]> {
-        self.0.to_bytes()
-    }
-
-    /// None if the bytes are not those of a share: wrong length, zero, or a scalar not reduced.
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        Secret::from_bytes(bytes).map(Self)
-    }
-
     /// This replica's share of the decryption. The same share every time.
     pub fn share(&self, ciphertext: &VerifiedCiphertext) -> DecryptionShare {
         let share = self.0.scalar.decrypt_share_no_verify(&ciphertext.ciphertext.inner);
@@ -217,18 +195,9 @@ impl SealingSecret {
 }
 
 impl SealingPublic {
-    pub fn committee(&self) -> &Committee {
-        &self.0.committee
-    }
-
     pub fn key(&self) -> SealingKey {
         SealingKey::from_bytes(encode_g1(&self.0.key).as_flattened().try_into().expect("2 times 24 bytes"))
             .expect("the key was decoded or dealt")
-    }
-
-    /// Whether `secret` is the share that this key has dealt to its index.
-    pub fn matches(&self, secret: &SealingSecret) -> bool {
-        self.0.matches(&secret.0)
     }
 
     /// Whether `share` is `author`'s share of the decryption.
@@ -273,26 +242,6 @@ fn unmask(ciphertext: &VerifiedCiphertext, whole: &G1Affine) -> Vec<u8> {
 impl DecryptionShare {
     fn bytes(&self) -> &[u8] {
         self.0.as_flattened()
-    }
-}
-
-impl TryFrom<EncodedPublic> for SealingPublic {
-    type Error = &'static str;
-
-    fn try_from(encoded: EncodedPublic) -> Result<Self, Self::Error> {
-        PublicShares::from_encoded(encoded, Committee::kernel_threshold).map(Self)
-    }
-}
-
-impl From<SealingPublic> for EncodedPublic {
-    fn from(public: SealingPublic) -> Self {
-        public.0.into()
-    }
-}
-
-impl fmt::Debug for SealingSecret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SealingSecret([redacted] of {})", self.0.index)
     }
 }
 
