@@ -3,7 +3,7 @@
 //! **Q3** (Cachin, §4.1): no three sets that may fail cover everybody. It is what the commit rule's safety rests on: two
 //! quorums share a member outside any set that may fail.
 //!
-//! **Core.** The order's liveness argument ([`crate::order`]) counts, with thresholds, how many blocks of round r are sure
+//! **Core.** The order's liveness argument (module `order`) counts, with thresholds, how many blocks of round r are sure
 //! to be in the history of every vote. Counting does not carry over to sets (Amores-Sesar, Cachin, Villacis and Zanolini,
 //! arXiv 2505.17891, show how it goes wrong with asymmetric trust), so the argument is made again here and its condition
 //! is decided for each structure.

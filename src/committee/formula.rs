@@ -1,4 +1,4 @@
-//! Monotone formulas of threshold gates: the form in which a structure is shared out ([`crate::crypto::lsss`]).
+//! Monotone formulas of threshold gates: the form in which a structure is shared out (`crypto::lsss`).
 
 use super::{ReplicaId, ReplicaSet};
 
