@@ -1,4 +1,14 @@
 //! `torrens bench order`
+//!
+//! What dominates (a profile of four replicas at 400 operations a second, where rounds follow each other without a pause;
+//! parts of the CPU time of all processes): elliptic curves 54 % (signatures of blocks 17, shares of the coin: checking 15,
+//! making 13, combining 7, signing blocks 2), store 11, links with TLS and their system calls 11, the order itself 6. What
+//! a round costs does not depend on how much it carries, so an operation's part falls with the load.
+//!
+//! To be laid beside: Mysticeti's code (asonnino/mysticeti at 885ae9f) with Mahi-Mahi's rule and waves of four, four
+//! replicas in *one* process on such a machine, 512-byte operations, leaders in turn instead of a coin: 2.7 ms p50 at 400
+//! a second and 4,624 µs CPU for each operation; 5.2 ms and 3,303 µs with a sync for each own block; 135 ms over links of
+//! 25 ms one way (162 ms with waves of five).
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
