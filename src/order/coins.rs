@@ -20,6 +20,9 @@
 //! the coins carried below R, none is kept from a block of round R, and all make one. Theirs are a quorum of valid
 //! shares at R, and R + 1 follows: against the choice of R. What a corrupt replica puts on top, with parents whose
 //! shares are bad, holds nobody up: joining goes no further than finished rounds allow ([`super::Order::next_round`]).
+//! A replica that starts again has forgotten which shares were bad in rounds whose coins it needs no more, and may make a
+//! block of such a round with a bad twin as parent. The last coin it has was drawn from blocks of a round as high or
+//! higher; one of them is by a correct replica, and has the quorum in its past instead.
 //!
 //! When a coin may be known does not change: shares are released with the same blocks as before.
 
