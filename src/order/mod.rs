@@ -93,6 +93,8 @@ mod public;
 mod recovery;
 mod sequence;
 pub mod startup;
+#[cfg(test)]
+mod startup_model;
 mod suspended;
 
 #[cfg(test)]
