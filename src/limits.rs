@@ -83,9 +83,12 @@ pub const MAX_DNS_WORKERS: usize = 64;
 
 /// Bytes of one block's payload: a few round trips' worth at gigabit speed; larger ones delay everybody's round.
 pub const MAX_PAYLOAD: usize = 1024 * 1024;
-/// Parents of one block: every replica's block of the previous round, and late ones up to three times as many again at 64
-/// replicas. What does not fit is a parent of the next block.
-pub const MAX_PARENTS: usize = 4 * MAX_REPLICAS;
+/// Parents of one block for each replica of the committee: everybody's block of the previous round, and late ones up to
+/// three times as many again. What does not fit is a parent of the next block. It is also what a corrupt author can make
+/// others pull with one block.
+pub const PARENTS_PER_REPLICA: usize = 4;
+/// Parents of one block in the largest committee.
+pub const MAX_PARENTS: usize = PARENTS_PER_REPLICA * MAX_REPLICAS;
 /// Bytes of one encoded block: payload, parents of at most 50 bytes each, and the fixed fields.
 pub const MAX_BLOCK: usize = MAX_PAYLOAD + 50 * MAX_PARENTS + 512;
 /// Rounds, at most: far beyond any run (8,900 years at a thousand a second), so that sums of rounds cannot overflow.
@@ -100,6 +103,11 @@ pub const ACCEPT_WINDOW: u64 = 128;
 pub const MAX_SUSPENDED_BLOCKS: usize = 128;
 /// Bytes of one author's blocks kept while their parents are missing: eight of the largest.
 pub const MAX_SUSPENDED_BYTES: usize = 8 * 1024 * 1024;
+/// Bytes of one author's blocks in the graph that wait to be ordered, before late ones of that author are left to be
+/// pulled by those who need them: 32 of the largest, more than a correct author has under way.
+pub const MAX_UNORDERED_BYTES: usize = 32 * MAX_PAYLOAD;
+/// Misdeeds of one replica that are kept with the blocks that prove them, at most 2 MiB each.
+pub const MAX_PROOFS_PER_CULPRIT: usize = 8;
 /// Missing parents asked for in one message on account of one author, so that invented ones do not crowd out real ones.
 pub const MAX_FETCHED_REFERENCES: usize = 64;
 /// Rounds below the last committed leader whose ordered blocks stay in memory: what slightly slower peers ask for.
@@ -216,6 +224,8 @@ pub const MAX_BLOCKS_ANSWER: usize = 2 * 1024 * 1024;
 pub const MAX_STARTUP_ANSWER: usize = MAX_BLOCK_MESSAGE + 4096;
 /// Bytes of one frame after its length: the largest message, its kind and the frame's.
 pub const MAX_FRAME: usize = MAX_BLOCKS_ANSWER + 2;
+/// Bytes of the hello of another version of the peer protocol, which is read to say that it is another.
+pub const MAX_HELLO: usize = 1024;
 /// Bytes queued towards one peer. At 15 peers that are all gone, what is queued takes 60 MiB at most.
 pub const OUTBOX_BYTES: usize = 4 * 1024 * 1024;
 /// Bytes that a queued message counts beyond its own, for the memory around it.
@@ -233,6 +243,8 @@ pub const PENDING_HANDSHAKES: usize = 128;
 pub const HANDSHAKE_TIMEOUT_MS: u64 = 5_000;
 /// Milliseconds between pings.
 pub const PING_INTERVAL_MS: u64 = 5_000;
+/// Pings in a row that come in less than half that time, as they may after a stall; more are an attempt to keep us busy.
+pub const MAX_QUICK_PINGS: u32 = 16;
 /// Milliseconds without a whole frame after which a link counts as dead: six pings, or the largest frame at 70 kB/s.
 pub const LINK_IDLE_MS: u64 = 30_000;
 /// Milliseconds for one write to be taken by the peer. A dead process closes its links at once; this is for the others.
@@ -293,6 +305,10 @@ pub const HTTP_BODY_TIMEOUT_S: u64 = 10;
 pub const HTTP_WRITE_TIMEOUT_S: u64 = 10;
 /// Bytes of a request's head.
 pub const MAX_HTTP_HEAD: usize = 16 * 1024;
+/// Misdeeds of others listed in a replica's status.
+pub const MAX_MISDEEDS_REPORTED: usize = 32;
+/// Blocks that prove the misdeeds of one replica in one round: twins, and one with a false share of the coin.
+pub const MAX_PROOF_BLOCKS: usize = 3;
 /// Entries in one answer about a title's history, the newest; an event with names in it has up to 10 KiB.
 pub const MAX_HISTORY_ENTRIES: usize = 500;
 /// Names listed in one event of a history.
@@ -353,6 +369,18 @@ pub const MAX_POOL_BYTES: usize = 16 * 1024 * 1024;
 /// Rounds that each further replica waits before it proposes an operation that another should have proposed: one to
 /// propose, one to reach here, one in reserve.
 pub const BACKUP_ROUNDS: u64 = 3;
+/// Ticks after which an operation that nobody has proposed yet is handed on to the other replicas: most are ordered by then.
+pub const HAND_ON_TICKS: u64 = 2;
+/// Ticks after which it is handed on once more, at most; the distance doubles until there.
+pub const MAX_HAND_ON_TICKS: u64 = 256;
+/// Bytes of operations handed on at one tick, unless one operation has more.
+pub const MAX_HANDED_ON_AT_ONCE: usize = 32 * 1024;
+/// Bytes of operations that wait here because one peer handed them on: a sixteenth of the pool.
+pub const MAX_HANDED_ON_BYTES: usize = MAX_POOL_BYTES / 16;
+/// Operations of one peer that are looked at between two ticks: what it may hand on at one, if they are of usual size.
+pub const MAX_HANDED_ON_CHECKS: u32 = 128;
+/// Open operations that a sealed one costs as much to look at as: milliseconds against a twentieth of one.
+pub const COST_OF_HANDED_ON_ENVELOPE: u32 = 64;
 /// Milliseconds by which agreed time may lag the clock when operations are proposed; beyond, a round without them comes
 /// first. Well below what an operation's validity is counted in.
 pub const QUIET_MS: u64 = 1_000;
@@ -382,6 +410,18 @@ pub const MAX_SIGNED_AT_ONCE: usize = 512;
 pub const COST_OF_CERTIFICATE_SHARE: usize = 64;
 /// Bytes of blocks gathered for the answer to one fetch: half of what an answer holds, so that the last one fits in.
 pub const FETCH_ANSWER: usize = MAX_BLOCKS_ANSWER / 2;
+
+/// Blocks of one peer that may be checked between two ticks without entering the graph: invalid, unwelcome, or ahead of
+/// their parents. A correct peer has a few dozen; 256 checks take some 15 ms, a sixteenth of a tick.
+pub const MAX_VAIN_CHECKS: u32 = 256;
+/// Work between two ticks on one peer's requests for blocks, in answers from memory.
+pub const MAX_FETCH_COST: u32 = 64;
+/// Answers from memory that an answer over many rounds costs as much as, since it may fill a message.
+pub const COST_OF_DEEP_FETCH: u32 = 8;
+/// Blocks looked up on the disk that cost as much as an answer from memory.
+pub const LOOKUPS_PER_FETCH_COST: usize = 16;
+/// Start-up questions of one peer answered between two ticks: one is asked at each tick and each new link.
+pub const MAX_STARTUP_ANSWERS: u32 = 4;
 
 // --- node ---
 

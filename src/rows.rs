@@ -33,6 +33,8 @@ pub enum Table {
     Sealed = 10,
     /// Height as u64 big-endian → commit that waits until what is sealed is opened.
     Backlog = 11,
+    /// Misdeeds that this replica saw, with proofs: see `order::evidence`. No part of the agreed state.
+    Evidence = 12,
 }
 
 /// One change: a row written, or deleted if there is no value.

@@ -18,7 +18,7 @@ use crate::crypto::coin::CoinShare;
 use crate::crypto::digest::{Digest, hash};
 use crate::crypto::ed25519::{SecretKey, Signature};
 use crate::directory::Timestamp;
-use crate::limits::{MAX_BLOCK, MAX_PARENTS, MAX_PAYLOAD, MAX_ROUND};
+use crate::limits::{MAX_BLOCK, MAX_PAYLOAD, MAX_ROUND};
 
 const SIGNATURE_BYTES: usize = 64;
 
@@ -253,7 +253,7 @@ impl Verifier for VerifyEach {
 }
 
 fn check_parents(public: &OrderPublic, header: &Header) -> Result<(), BlockFault> {
-    if header.parents.len() > MAX_PARENTS {
+    if header.parents.len() > public.max_parents() {
         return Err(BlockFault::ParentCount(header.parents.len()));
     }
     let oldest = header.round.saturating_sub(public.depth).max(1);

@@ -87,6 +87,7 @@ mod block;
 mod coins;
 mod dag;
 mod decide;
+pub mod evidence;
 mod fault;
 mod proposal;
 mod public;
@@ -112,11 +113,12 @@ use crate::committee::{ReplicaId, ReplicaSet};
 use crate::crypto::coin::{CoinSecret, CoinValue};
 use crate::crypto::ed25519::SecretKey;
 use crate::directory::Timestamp;
-use crate::limits::{ACCEPT_WINDOW, ALIVE_ROUNDS, KEPT_ROUNDS, MAX_KEPT_BLOCK};
+use crate::limits::{ACCEPT_WINDOW, ALIVE_ROUNDS, KEPT_ROUNDS, MAX_KEPT_BLOCK, MAX_UNORDERED_BYTES};
 use crate::rows::Row;
 use coins::Coins;
 use dag::{Dag, Handle};
 use decide::{Decision, Decisions, Slot};
+use evidence::{Evidence, Misdeed};
 use proposal::Own;
 use recovery::Cursor;
 use suspended::Suspended;
@@ -142,6 +144,9 @@ pub enum Effect {
         above: u64,
     },
     Commit(Commit),
+    /// Write these rows; no sync. They are evidence for the [`Effect::Fault`] that follows.
+    Keep(Vec<Row>),
+    /// Given once for each misdeed, also across restarts.
     Fault(Fault),
 }
 
@@ -174,10 +179,12 @@ pub struct Order {
     own: Own,
     /// Blocks with a payload that are not ordered yet.
     unordered: BTreeSet<Handle>,
+    /// Their bytes, by author.
+    unordered_bytes: Vec<usize>,
     /// The valid block of the highest round received or read back, by author: also evidence for [`startup`].
     latest: Vec<Option<Arc<VerifiedBlock>>>,
-    /// Rounds and authors whose equivocation was reported.
-    accused: BTreeSet<(u64, ReplicaId)>,
+    /// The misdeeds that were reported.
+    evidence: Evidence,
     /// A request for all blocks above a round is on its way.
     catching_up: bool,
     /// Insertions so far, and how many there were at the last request to each peer: answers that bring nothing are not
@@ -198,7 +205,7 @@ impl Order {
         recovered: Recovered,
     ) -> (Self, Vec<Effect>) {
         let committee = public.committee.clone();
-        let Recovered { cursor, settled, blocks, .. } = recovered;
+        let Recovered { cursor, settled, blocks, evidence, .. } = recovered;
         let floor = cursor.floor(public.depth);
         let mut order = Self {
             dag: Dag::new(committee.clone(), public.wave.vote_offset(), floor),
@@ -208,8 +215,9 @@ impl Order {
             cursor,
             own: Own::new(me, identity, coin),
             unordered: BTreeSet::new(),
+            unordered_bytes: vec![0; committee.len()],
             latest: vec![None; committee.len()],
-            accused: BTreeSet::new(),
+            evidence,
             catching_up: false,
             inserted: 0,
             requested_at: vec![0; committee.len()],
@@ -227,7 +235,7 @@ impl Order {
         }
         order.advance(&mut effects);
         // What came from the disk is on the disk.
-        effects.retain(|effect| matches!(effect, Effect::Commit(_) | Effect::Fault(_)));
+        effects.retain(|effect| matches!(effect, Effect::Commit(_) | Effect::Keep(_) | Effect::Fault(_)));
         (order, effects)
     }
 
@@ -246,15 +254,41 @@ impl Order {
             return;
         }
         self.note_latest(&block);
-        if reference.round > self.own.last_round().max(self.dag.quorum_round()) + ACCEPT_WINDOW {
+        if reference.round > self.accepted_up_to() {
             return self.catch_up(from, effects);
         }
         if let Some(fault) = self.equivocation(&block) {
-            effects.push(Effect::Fault(fault));
+            self.accuse(fault, effects);
         }
-        if self.is_welcome(&reference) {
+        if self.may_enter(&block) {
             self.place(from, block, effects);
         }
+    }
+
+    /// Whether a block of this name is worth the costly checks. What is not wanted now can be pulled by its digest when a
+    /// block that has it as parent comes.
+    pub fn wants(&self, reference: &BlockRef) -> bool {
+        if !self.public.committee.contains(reference.author) {
+            return true;
+        }
+        if self.knows(reference) {
+            return false;
+        }
+        if reference.round > self.accepted_up_to() {
+            return reference.round > self.seen(reference.author);
+        }
+        self.is_welcome(reference) || self.is_news(reference)
+    }
+
+    /// Whether it would be the first sign that the author made two blocks for this round.
+    fn is_news(&self, reference: &BlockRef) -> bool {
+        !self.evidence.was_said(reference.round, reference.author, Misdeed::Equivocation)
+            && self.first_of(reference.round, reference.author).is_some()
+    }
+
+    /// The highest round of blocks that are kept; those of later rounds only show that their authors are ahead.
+    fn accepted_up_to(&self) -> u64 {
+        self.own.last_round().max(self.dag.quorum_round()) + ACCEPT_WINDOW
     }
 
     fn note_latest(&mut self, block: &Arc<VerifiedBlock>) {
@@ -268,10 +302,24 @@ impl Order {
         self.latest.get(author.index()).and_then(Option::as_ref).map_or(0, |block| block.round())
     }
 
-    /// A second block of a slot enters only because a block that waits has it as a parent: otherwise one liar could fill
-    /// the graph. Those who need it later pull it.
+    /// A second block of a slot enters only because a block that waits leads to it, and a further one than there are
+    /// replicas only if that block is another author's: otherwise one liar could fill the graph. Those who need it later
+    /// pull it.
     fn is_welcome(&self, reference: &BlockRef) -> bool {
-        self.dag.twins(reference.round, reference.author).next().is_none() || self.suspended.is_wanted(reference)
+        match self.dag.twins(reference.round, reference.author).count() {
+            0 => true,
+            twins if twins < self.public.committee.len() => self.suspended.is_parent(reference),
+            _ => self.suspended.is_wanted(reference),
+        }
+    }
+
+    /// A corrupt author could fill the memory with blocks of rounds that it left out, since they stay until they are
+    /// ordered. Blocks that the next round needs always have room, and so have those that another author's block leads to.
+    fn may_enter(&self, block: &VerifiedBlock) -> bool {
+        let reference = block.reference();
+        let bytes = self.unordered_bytes[reference.author.index()] + block.bytes().len();
+        let has_room = reference.round >= self.dag.quorum_round() || bytes <= MAX_UNORDERED_BYTES;
+        self.is_welcome(&reference) && (has_room || self.suspended.is_wanted(&reference))
     }
 
     /// Puts a block into the graph, or keeps it until its parents are there.
@@ -307,7 +355,7 @@ impl Order {
         let mut first = true;
         while let Some(block) = ready.pop() {
             let reference = block.reference();
-            let welcome = std::mem::take(&mut first) || self.is_welcome(&reference);
+            let welcome = std::mem::take(&mut first) || self.may_enter(&block);
             if reference.round <= self.dag.floor() || !welcome {
                 continue;
             }
@@ -317,6 +365,7 @@ impl Order {
             self.inserted += 1;
             if has_payload && !self.dag.emitted(handle.round).contains(handle.author) {
                 self.unordered.insert(handle);
+                self.unordered_bytes[handle.author.index()] += block.bytes().len();
             }
             self.own.inserted(&self.dag, handle, &block);
             self.suspended.slot_taken(handle.round, handle.author);
@@ -360,7 +409,16 @@ impl Order {
             let settled = if round == next.round { next.index.min(leaders.len()) } else { 0 };
             self.decisions.add_leaders(Slot { round, index: settled }, leaders.split_off(settled));
         }
-        effects.extend(faults.into_iter().map(Effect::Fault));
+        for fault in faults {
+            self.accuse(fault, effects);
+        }
+    }
+
+    /// Says a fault, once, and keeps the evidence.
+    fn accuse(&mut self, fault: Fault, effects: &mut Vec<Effect>) {
+        let Some(rows) = self.evidence.note(&fault) else { return };
+        effects.extend((!rows.is_empty()).then_some(Effect::Keep(rows)));
+        effects.push(Effect::Fault(fault));
     }
 
     fn stop(&mut self, broken: decide::TrustBroken, effects: &mut Vec<Effect>) {
@@ -395,12 +453,21 @@ impl Order {
             }
             self.dag.settle(handle, MAX_KEPT_BLOCK);
         }
-        self.unordered.retain(|block| block.round > floor && !self.dag.emitted(block.round).contains(block.author));
+        self.forget_ordered(floor);
         let alive = self.alive(slot.round);
         let freed = self.collect_garbage(slot.round, floor, &mut rows);
         let commit =
             Commit { height: self.cursor.height, leader, round: slot.round, coin, agreed_time, blocks, alive, rows };
         (commit, freed)
+    }
+
+    fn forget_ordered(&mut self, floor: u64) {
+        self.unordered.retain(|block| block.round > floor && !self.dag.emitted(block.round).contains(block.author));
+        self.unordered_bytes.fill(0);
+        for &handle in &self.unordered {
+            let size = self.dag.block(handle).map_or(0, |block| block.bytes().len());
+            self.unordered_bytes[handle.author.index()] += size;
+        }
     }
 
     fn alive(&self, round: u64) -> ReplicaSet {
@@ -419,21 +486,36 @@ impl Order {
             dropped.iter().flat_map(|(round, author, settled)| recovery::dropped_rows(*round, *author, settled)),
         );
         self.own.raise_floor(floor);
-        self.accused = self.accused.split_off(&(floor + 1, ReplicaId(0)));
+        rows.extend(self.evidence.raise_floor(floor));
         self.suspended.raise_floor(floor)
     }
 
     /// Evidence, if `block` is a second one of its slot and this was not reported yet.
-    fn equivocation(&mut self, block: &Arc<VerifiedBlock>) -> Option<Fault> {
+    fn equivocation(&self, block: &Arc<VerifiedBlock>) -> Option<Fault> {
         let (author, round) = (block.author(), block.round());
-        if self.accused.contains(&(round, author)) {
-            return None;
-        }
-        // Of a slot that was ordered long ago the bytes are not at hand; such a late twin changes nothing any more.
-        let in_graph = self.dag.twins(round, author).find_map(|twin| self.dag.block(twin));
-        let first = in_graph.or_else(|| self.suspended.block_at(round, author)).cloned()?;
-        self.accused.insert((round, author));
+        let first = self.first_of(round, author).cloned()?;
         Some(Fault::Equivocation { author, round, blocks: [first, Arc::clone(block)] })
+    }
+
+    /// A block of the slot that is at hand. Of a slot that was ordered long ago the bytes are not; a late twin there changes
+    /// nothing any more.
+    fn first_of(&self, round: u64, author: ReplicaId) -> Option<&Arc<VerifiedBlock>> {
+        let in_graph = self.dag.twins(round, author).find_map(|twin| self.dag.block(twin));
+        in_graph.or_else(|| self.suspended.block_at(round, author))
+    }
+
+    /// Asks `from` for all that it has above the last complete round: something it sent was dropped.
+    #[must_use]
+    pub fn ask_for_rest(&mut self, from: ReplicaId) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        self.catching_up = false;
+        self.catch_up(from, &mut effects);
+        effects
+    }
+
+    /// Blocks that entered the graph since the start.
+    pub fn inserted(&self) -> u64 {
+        self.inserted
     }
 
     /// Asks `from` for what lies between, unless that is under way.

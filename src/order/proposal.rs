@@ -12,7 +12,7 @@ use crate::committee::ReplicaId;
 use crate::crypto::coin::CoinSecret;
 use crate::crypto::ed25519::SecretKey;
 use crate::directory::Timestamp;
-use crate::limits::{CATCH_UP_ROUNDS, MAX_PARENTS, MAX_PAYLOAD};
+use crate::limits::{CATCH_UP_ROUNDS, MAX_PAYLOAD};
 
 /// What a replica knows of itself.
 pub(super) struct Own {
@@ -85,7 +85,7 @@ impl Own {
 
     /// Parents of a block of `round`, and whether the own previous block is among them: a block of each author of the round
     /// before, the own previous block, and of what else is not yet in the own past the highest first.
-    fn parents(&self, dag: &Dag, coins: &Coins, round: u64, oldest: u64) -> (Vec<BlockRef>, bool) {
+    fn parents(&self, dag: &Dag, coins: &Coins, round: u64, oldest: u64, most: usize) -> (Vec<BlockRef>, bool) {
         let own = self.last.as_ref().map(|block| block.reference()).filter(|own| own.round >= oldest);
         let own = own.and_then(|own| dag.find(&own));
         let mut chosen: BTreeSet<Handle> = own.into_iter().collect();
@@ -105,7 +105,7 @@ impl Own {
             cover(&mut rest, parent);
         }
         while let Some(&late) = rest.last()
-            && chosen.len() < MAX_PARENTS
+            && chosen.len() < most
         {
             let slot_taken = chosen.iter().any(|parent| (parent.round, parent.author) == (late.round, late.author));
             if late.round < round && late.round >= oldest && !slot_taken {
@@ -194,7 +194,8 @@ impl Order {
         assert!(payload.len() <= MAX_PAYLOAD, "the proposer keeps payloads within the limit");
         let round = self.next_round()?;
         let oldest = round.saturating_sub(self.public.depth).max(1);
-        let (parents, linked) = self.own.parents(&self.dag, &self.coins, round, oldest);
+        let most = self.public.max_parents();
+        let (parents, linked) = self.own.parents(&self.dag, &self.coins, round, oldest, most);
         let header = Header {
             epoch: self.public.epoch,
             round,

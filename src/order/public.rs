@@ -6,7 +6,7 @@ use crate::committee::{Committee, ReplicaId};
 use crate::crypto::coin::{CoinName, CoinPublic, CoinValue};
 use crate::crypto::digest::Digest;
 use crate::crypto::ed25519::PublicKey;
-use crate::limits::{MAX_LEADERS_PER_ROUND, ORDER_DEPTH};
+use crate::limits::{MAX_LEADERS_PER_ROUND, ORDER_DEPTH, PARENTS_PER_REPLICA};
 
 /// Rounds from a wave's leader to the blocks that carry shares of its coin: the same for both wave lengths.
 pub(super) const SHARE_OFFSET: u64 = 4;
@@ -84,6 +84,11 @@ impl OrderPublic {
         }
         let wave = WaveLength::default();
         Ok(Self { committee, network, epoch, identities, coin, wave, leaders_per_round: 2, depth: ORDER_DEPTH })
+    }
+
+    /// Parents of one block, at most.
+    pub fn max_parents(&self) -> usize {
+        PARENTS_PER_REPLICA * self.committee.len()
     }
 
     /// The name of the coin that draws the leaders of `leader_round`.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::block::{BlockRef, VerifiedBlock};
 use super::decide::Slot;
+use super::evidence::Evidence;
 use crate::codec;
 use crate::committee::ReplicaId;
 use crate::crypto::digest::Digest;
@@ -90,6 +91,8 @@ fn decode_emitted(key: &[u8], value: &[u8]) -> Option<BlockRef> {
 pub enum RecoveryError {
     #[error("the stored cursor of the order is damaged")]
     Cursor,
+    #[error("stored evidence is damaged")]
+    Evidence,
     #[error("a stored row of ordered slots is damaged (key {})", data_encoding::HEXLOWER.encode(.0))]
     Emitted(Vec<u8>),
 }
@@ -101,6 +104,7 @@ pub struct Recovered {
     pub(super) depth: u64,
     pub(super) settled: BTreeSet<BlockRef>,
     pub(super) blocks: BTreeMap<BlockRef, VerifiedBlock>,
+    pub(super) evidence: Evidence,
 }
 
 impl Recovered {
@@ -120,7 +124,15 @@ impl Recovered {
             let slot = decode_emitted(key, value).filter(|slot| slot.round <= cursor.round);
             slot.ok_or_else(|| RecoveryError::Emitted(key.clone()))
         });
-        Ok(Self { cursor, depth, settled: slots.collect::<Result<_, _>>()?, blocks: BTreeMap::new() })
+        let settled = slots.collect::<Result<_, _>>()?;
+        Ok(Self { cursor, depth, settled, ..Self::default() })
+    }
+
+    /// Takes what was said of whom: all rows of [`Table::Evidence`] under
+    /// [`ACCUSATIONS`](super::evidence::ACCUSATIONS).
+    pub fn with_accusations(self, accusations: &TableRows) -> Result<Self, RecoveryError> {
+        let evidence = Evidence::load(accusations, self.floor()).ok_or(RecoveryError::Evidence)?;
+        Ok(Self { evidence, ..self })
     }
 
     /// Blocks of this round and below are not needed.

@@ -3,6 +3,12 @@
 //! Each author has an allowance; when it is used up the blocks farthest in the future go first, since whatever the author
 //! invents there must not push out what the next rounds wait for. Nothing is lost by dropping: a block that matters is a
 //! parent of a correct replica's block and can be pulled by its digest.
+//!
+//! A further block of a slot matters only if a block of another author leads to it ([`Suspended::is_wanted`]): until then
+//! as many as there are replicas are taken. With one corrupt replica, blocks of others are correct replicas'; each of these
+//! takes at most n blocks of a slot before it sees others', so n² bound what anybody takes. Two corrupt replicas can vouch
+//! for each other's twins, at the price of a block with at most
+//! [`PARENTS_PER_REPLICA`](crate::limits::PARENTS_PER_REPLICA)` · n` parents a round.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -43,9 +49,26 @@ impl Suspended {
         self.by_author[reference.author.index()].contains_key(reference)
     }
 
-    /// Whether a suspended block has it as a parent.
-    pub fn is_wanted(&self, reference: &BlockRef) -> bool {
+    /// Whether a block waits for it.
+    pub fn is_parent(&self, reference: &BlockRef) -> bool {
         self.missing.contains_key(reference)
+    }
+
+    /// Whether a block of another author waits for it, directly or through blocks of its own author: what an author alone
+    /// refers to, nobody needs.
+    pub fn is_wanted(&self, reference: &BlockRef) -> bool {
+        let (mut looked_at, mut stack) = (BTreeSet::new(), vec![*reference]);
+        while let Some(wanted) = stack.pop() {
+            for child in self.missing.get(&wanted).iter().flat_map(|entry| &entry.children) {
+                if child.author != reference.author {
+                    return true;
+                }
+                if looked_at.insert(*child) {
+                    stack.push(*child);
+                }
+            }
+        }
+        false
     }
 
     /// A suspended block of the slot, if there is one.
@@ -125,7 +148,7 @@ impl Suspended {
     /// A block of the slot entered the graph: its twins go, unless a block waits for them.
     pub fn slot_taken(&mut self, round: u64, author: ReplicaId) {
         let in_slot = self.by_author[author.index()].keys().filter(|other| other.round == round);
-        let twins: Vec<BlockRef> = in_slot.filter(|twin| !self.is_wanted(twin)).copied().collect();
+        let twins: Vec<BlockRef> = in_slot.filter(|twin| !self.is_parent(twin)).copied().collect();
         for twin in twins {
             self.remove(&twin);
         }

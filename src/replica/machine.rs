@@ -188,6 +188,10 @@ impl Machine {
         self.outcomes.get(operation).is_some()
     }
 
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
     pub fn network(&self) -> Digest {
         self.network
     }

@@ -10,12 +10,13 @@
 //! StartupQuery   3 ‖ nonce 32
 //! StartupAnswer  4 ‖ bytes
 //! Operation      5 ‖ bytes
+//! Envelope      15 ‖ bytes
 //! ```
 
 use crate::committee::ReplicaId;
 use crate::crypto::digest::Digest;
 use crate::limits::{
-    MAX_ANSWERED_BLOCKS, MAX_BLOCK_MESSAGE, MAX_BLOCKS_ANSWER, MAX_FETCH, MAX_OPERATION, MAX_REPLICAS,
+    MAX_ANSWERED_BLOCKS, MAX_BLOCK_MESSAGE, MAX_BLOCKS_ANSWER, MAX_ENVELOPE, MAX_FETCH, MAX_OPERATION, MAX_REPLICAS,
     MAX_STARTUP_ANSWER,
 };
 use crate::order::BlockRef;
@@ -34,6 +35,8 @@ pub enum PeerMessage {
     StartupAnswer(Vec<u8>),
     /// An owner's operation, handed on.
     Operation(Vec<u8>),
+    /// A sealed operation, handed on.
+    Envelope(Vec<u8>),
 }
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -85,6 +88,7 @@ impl PeerMessage {
             Self::StartupQuery { nonce } => tagged(&mut bytes, 3, nonce),
             Self::StartupAnswer(answer) => tagged(&mut bytes, 4, answer),
             Self::Operation(operation) => tagged(&mut bytes, 5, operation),
+            Self::Envelope(envelope) => tagged(&mut bytes, 15, envelope),
         }
         Ok(bytes)
     }
@@ -99,6 +103,7 @@ impl PeerMessage {
             3 => Self::StartupQuery { nonce: rest.try_into().map_err(|_| MessageError::Truncated)? },
             4 => Self::StartupAnswer(checked_bytes("bytes of a start-up answer", rest, MAX_STARTUP_ANSWER)?),
             5 => Self::Operation(checked_bytes("bytes of an operation", rest, MAX_OPERATION)?),
+            15 => Self::Envelope(checked_bytes("bytes of a sealed operation", rest, MAX_ENVELOPE)?),
             other => return Err(MessageError::Kind(other)),
         };
         Ok(message)
@@ -116,6 +121,7 @@ impl PeerMessage {
             Self::StartupQuery { .. } => Ok(()),
             Self::StartupAnswer(answer) => within("bytes of a start-up answer", answer.len(), MAX_STARTUP_ANSWER),
             Self::Operation(operation) => within("bytes of an operation", operation.len(), MAX_OPERATION),
+            Self::Envelope(envelope) => within("bytes of a sealed operation", envelope.len(), MAX_ENVELOPE),
         }
     }
 }
@@ -184,6 +190,7 @@ mod tests {
             PeerMessage::StartupQuery { nonce: [0xcd; 32] },
             PeerMessage::StartupAnswer(b"answer".to_vec()),
             PeerMessage::Operation(b"operation".to_vec()),
+            PeerMessage::Envelope(b"envelope".to_vec()),
         ]
     }
 
@@ -204,6 +211,7 @@ mod tests {
             PeerMessage::Blocks(vec![vec![0; MAX_BLOCKS_ANSWER / 4]; 5]),
             PeerMessage::StartupAnswer(vec![0; MAX_STARTUP_ANSWER + 1]),
             PeerMessage::Operation(vec![0; MAX_OPERATION + 1]),
+            PeerMessage::Envelope(vec![0; MAX_ENVELOPE + 1]),
         ] {
             assert!(matches!(message.encode(), Err(MessageError::TooMany { .. })));
         }
@@ -233,7 +241,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_accepted_encodes_back_to_the_same_bytes(
-            sample in 0usize..6, change in any::<(prop::sample::Index, u8)>(), cut in any::<prop::sample::Index>(),
+            sample in 0usize..7, change in any::<(prop::sample::Index, u8)>(), cut in any::<prop::sample::Index>(),
         ) {
             let sound = samples()[sample].encode().unwrap();
             prop_assert_eq!(PeerMessage::decode(&sound).unwrap(), samples()[sample].clone());

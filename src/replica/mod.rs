@@ -12,6 +12,7 @@
 //! or another replica is already in that round. The first block after a quiet spell carries no payload, so that its
 //! timestamp is agreed on before anything is executed.
 
+mod allowance;
 pub mod certificates;
 pub mod door;
 pub mod envelope;
@@ -30,21 +31,23 @@ mod tests;
 pub mod zones;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::RngCore;
 
+use self::allowance::Allowances;
 use self::door::{Content, Submission};
 use self::machine::{Machine, Snapshot};
 use self::message::PeerMessage;
 use self::payload::Payload;
-use self::pool::{Pool, Taken};
+use self::pool::{Kind, Pool, Taken};
 use self::report::DoorRefusal;
 use self::sealed::{Opening, Ticket};
 
 use crate::codec;
-use crate::committee::ReplicaId;
+use crate::committee::{ReplicaId, ReplicaSet};
 use crate::crypto::bls::SealingSecret;
 use crate::crypto::coin::CoinSecret;
 use crate::crypto::digest::Digest;
@@ -52,9 +55,9 @@ use crate::crypto::ed25519::SecretKey;
 use crate::directory::Timestamp;
 use crate::directory::operation::SignedOperation;
 use crate::limits::{
-    COST_OF_CERTIFICATE_SHARE, FETCH_ANSWER, MAX_ANSWERED_BLOCKS, MAX_OPENINGS_PER_BLOCK, MAX_PAYLOAD,
-    MAX_SHARES_PER_BLOCK, MAX_SIGNED_AT_ONCE, MAX_STARTUP_ANSWER, MAX_UNUSED_NONCES, PAYLOAD_FOR_OPERATIONS, QUIET_MS,
-    REPROPOSE_ROUNDS,
+    COST_OF_CERTIFICATE_SHARE, COST_OF_HANDED_ON_ENVELOPE, FETCH_ANSWER, KEPT_ROUNDS, MAX_ANSWERED_BLOCKS,
+    MAX_OPENINGS_PER_BLOCK, MAX_PAYLOAD, MAX_SHARES_PER_BLOCK, MAX_SIGNED_AT_ONCE, MAX_STARTUP_ANSWER,
+    MAX_UNUSED_NONCES, PAYLOAD_FOR_OPERATIONS, QUIET_MS, REPROPOSE_ROUNDS,
 };
 use crate::order::startup::{Answer, AnswerFault, Question, Startup};
 use crate::order::{self, BlockRef, Commit, Order, OrderPublic, Recovered, VerifiedBlock, Verifier};
@@ -139,6 +142,8 @@ pub struct Replica {
     commits: Vec<Commit>,
     /// The last block was empty because a quiet spell came before it.
     held_back: bool,
+    /// What each peer may still cost until the next tick.
+    allowances: Allowances,
 }
 
 /// What a replica is made of at a start: public parameters, recovered state, secrets, fresh randomness.
@@ -183,6 +188,7 @@ impl Replica {
         let (mut order, effects) = Order::new(Arc::clone(&public), me, Arc::new(identity), coin, recovered);
         let startup = order.begin_start(own_last, nonce);
         let pool = Pool::new(public.committee.clone(), me);
+        let allowances = Allowances::new(public.committee.len());
         let mut replica = Self {
             me,
             public,
@@ -200,6 +206,7 @@ impl Replica {
             verifier,
             rng,
             held_back: false,
+            allowances,
             #[cfg(test)]
             commits: Vec::new(),
         };
@@ -224,11 +231,18 @@ impl Replica {
                 effects.extend(self.perform(more));
                 effects
             }
-            PeerMessage::Fetch { refs, above } => vec![Effect::Serve { to: from, refs, above }],
+            PeerMessage::Fetch { refs, above } => self.fetch_asked(from, refs, above),
             PeerMessage::StartupQuery { nonce } => self.answer_startup(from, nonce),
             PeerMessage::StartupAnswer(bytes) => self.startup_answered(from, &bytes),
-            // Owners hand their operations to a kernel themselves.
-            PeerMessage::Operation(_) => Vec::new(),
+            PeerMessage::Operation(bytes) => {
+                let digest = SignedOperation::digest_of_bytes(&bytes);
+                let (network, directory) = (self.public.network, self.machine.directory().clone());
+                self.handed_on(from, digest, 1, || door::check(&bytes, network, &directory))
+            }
+            PeerMessage::Envelope(bytes) => {
+                let digest = envelope::digest_of_bytes(&bytes);
+                self.handed_on(from, digest, COST_OF_HANDED_ON_ENVELOPE, || door::check_envelope(&bytes))
+            }
         }
     }
 
@@ -256,8 +270,17 @@ impl Replica {
 
     /// Asks again for what is missing. The shell calls it now and then: links lose messages when they break.
     pub fn retry(&mut self) -> Vec<Effect> {
-        let again = self.order.retry();
+        let mut again = self.order.retry();
+        for peer in self.allowances.refill().iter() {
+            again.extend(self.order.ask_for_rest(peer));
+        }
         let mut effects = self.perform(again);
+        for (kind, bytes) in self.pool.hand_on() {
+            effects.push(Effect::Broadcast(match kind {
+                Kind::Operation { .. } => PeerMessage::Operation(bytes.to_vec()),
+                Kind::Envelope { .. } => PeerMessage::Envelope(bytes.to_vec()),
+            }));
+        }
         if !self.started {
             effects.extend(self.startup.unanswered().iter().flat_map(|peer| self.greet(peer)));
         }
@@ -320,38 +343,48 @@ impl Replica {
     /// The answer to a request for blocks: from memory where they are recent, else from `store`, which holds everything
     /// that [`Effect::Write`] said so far. Reads little more than one answer holds, whatever is asked for.
     pub fn answer_fetch<S: Read>(&self, refs: &[BlockRef], above: u64, store: &S) -> Result<PeerMessage, StoreError> {
-        let (held, on_disk) = self.order.serve(refs, above, FETCH_ANSWER);
-        if refs.is_empty() && above < self.order.memory_floor() {
-            return Ok(PeerMessage::blocks(self.stored_after(above, store)?));
+        if refs.is_empty() {
+            if above < self.order.memory_floor() {
+                let rounds = above.saturating_add(1)..=self.order.quorum_round();
+                return Ok(PeerMessage::blocks(stored_in(rounds, store, FETCH_ANSWER, |_| true)?));
+            }
+            let (held, _) = self.order.serve(refs, above, FETCH_ANSWER);
+            return Ok(PeerMessage::blocks(held.iter().map(|block| block.bytes().to_vec())));
         }
-        let mut answer = Vec::new();
-        let mut size = 0;
-        for reference in on_disk {
-            if size >= FETCH_ANSWER {
+        // The blocks named have the first claim on the room, so that each answer brings something; what leads to them
+        // comes before them.
+        let (mut named, mut size) = (Vec::new(), 0);
+        let mut on_disk = ReplicaSet::EMPTY;
+        let mut top = 0;
+        for reference in refs {
+            if size >= FETCH_ANSWER / 2 {
                 break;
             }
-            let block = store.block(reference.round, reference.author, &reference.digest)?;
+            let block = match self.order.block(reference) {
+                Some(block) => Some(block.bytes().to_vec()),
+                None => {
+                    let block = store.block(reference.round, reference.author, &reference.digest)?;
+                    if block.is_some() {
+                        on_disk.insert(reference.author);
+                        top = reference.round.max(top);
+                    }
+                    block
+                }
+            };
             size += block.as_ref().map_or(0, Vec::len);
-            answer.extend(block);
+            named.extend(block);
         }
-        answer.extend(held.iter().map(|block| block.bytes().to_vec()));
-        Ok(PeerMessage::blocks(answer))
-    }
-
-    /// Stored blocks above round `above`, in order of rounds, as many as one answer holds.
-    fn stored_after<S: Read>(&self, above: u64, store: &S) -> Result<Vec<Vec<u8>>, StoreError> {
-        const ROUNDS_AT_A_TIME: u64 = 4;
-        let top = self.order.quorum_round();
-        let (mut found, mut size) = (Vec::new(), 0);
-        let mut from = above.saturating_add(1);
-        while from <= top && size < FETCH_ANSWER && found.len() < MAX_ANSWERED_BLOCKS {
-            for block in store.blocks_in(from..from + ROUNDS_AT_A_TIME)? {
-                size += block.bytes.len();
-                found.push(block.bytes);
-            }
-            from += ROUNDS_AT_A_TIME;
+        let room = FETCH_ANSWER.saturating_sub(size);
+        let mut chains = Vec::new();
+        if top > above.saturating_add(1) {
+            let of_chain = |author| on_disk.contains(author);
+            chains = stored_in(above.saturating_add(1)..=top - 1, store, room / 2, of_chain)?;
         }
-        Ok(found)
+        let room = room.saturating_sub(chains.iter().map(Vec::len).sum());
+        let (held, _) = self.order.serve(refs, above, room);
+        chains.extend(held.iter().map(|block| block.bytes().to_vec()));
+        chains.truncate(MAX_ANSWERED_BLOCKS.saturating_sub(named.len()));
+        Ok(PeerMessage::blocks(chains.into_iter().chain(named)))
     }
 
     /// Whether what the round before would make agreed time lags the clock by so much that nothing should be executed by
@@ -429,17 +462,65 @@ impl Replica {
         self.signer.refill(scheduler, wanted, &mut self.rng)
     }
 
+    /// Checks a block, unless its name alone shows that it is of no use or its sender has sent too many of those.
     fn receive_block(&mut self, from: ReplicaId, bytes: &[u8]) -> Vec<Effect> {
         // Answers overlap with what came meanwhile: what is there already is not verified again.
-        if VerifiedBlock::peek(&self.public, bytes).is_some_and(|reference| self.order.knows(&reference)) {
+        if VerifiedBlock::peek(&self.public, bytes).is_some_and(|reference| !self.order.wants(&reference)) {
+            return Vec::new();
+        }
+        if !self.allowances.may_check(from) {
             return Vec::new();
         }
         match self.verifier.verify(&self.public, bytes) {
             Ok(block) => {
+                let before = self.order.inserted();
                 let effects = self.order.receive(from, block);
+                if self.order.inserted() > before {
+                    self.allowances.was_useful(from);
+                }
                 self.perform(effects)
             }
             Err(error) => vec![Effect::Fault { culprit: from, what: error.to_string() }],
+        }
+    }
+
+    /// Keeps what a peer was given and could not get ordered so far. A correct peer hands on what passed its door only.
+    fn handed_on(
+        &mut self,
+        from: ReplicaId,
+        digest: Digest,
+        cost: u32,
+        check: impl FnOnce() -> Result<Submission, DoorRefusal>,
+    ) -> Vec<Effect> {
+        let known = self.pool.contains(&digest) || self.machine.knows(&digest) || self.machine.sealed().has(&digest);
+        if known || !self.allowances.may_hand_on(from, cost) {
+            return Vec::new();
+        }
+        match check() {
+            Ok(submission) => {
+                if let Content::Envelope(envelope) = submission.content() {
+                    self.machine.sealed_mut().checked_at_the_door(envelope);
+                }
+                let round = self.order.own_last_round() + 1;
+                let kind = submission.content().kind();
+                self.pool.add_handed_on(from, digest, submission.bytes().clone(), kind, round);
+                Vec::new()
+            }
+            // Zones may have changed meanwhile.
+            Err(DoorRefusal::UnknownZone | DoorRefusal::Busy) => Vec::new(),
+            Err(refusal) => vec![Effect::Fault { culprit: from, what: format!("an operation handed on: {refusal}") }],
+        }
+    }
+
+    /// Serves a request, unless its sender asks for more than anybody needs: who misses something asks again.
+    fn fetch_asked(&mut self, from: ReplicaId, refs: Vec<BlockRef>, above: u64) -> Vec<Effect> {
+        let on_disk = refs.iter().filter(|reference| self.order.block(reference).is_none()).count();
+        let rounds = refs.iter().map(|reference| reference.round.saturating_sub(above)).max();
+        let deep = rounds.is_none_or(|rounds| rounds > KEPT_ROUNDS);
+        if self.allowances.may_fetch(from, on_disk, deep) {
+            vec![Effect::Serve { to: from, refs, above }]
+        } else {
+            Vec::new()
         }
     }
 
@@ -469,6 +550,7 @@ impl Replica {
                     performed.push(Effect::Send { to: from, message: PeerMessage::Fetch { refs, above } });
                 }
                 order::Effect::Commit(commit) => performed.extend(self.execute(commit)),
+                order::Effect::Keep(rows) => performed.push(Effect::Write(Batch { rows, ..Batch::default() })),
                 order::Effect::Fault(fault) => {
                     performed.push(Effect::Fault { culprit: fault.culprit(), what: fault.to_string() });
                 }
@@ -519,12 +601,18 @@ impl Replica {
         vec![Effect::Send { to: peer, message }]
     }
 
-    fn answer_startup(&self, asker: ReplicaId, nonce: [u8; 32]) -> Vec<Effect> {
+    fn answer_startup(&mut self, asker: ReplicaId, nonce: [u8; 32]) -> Vec<Effect> {
+        if !self.allowances.may_ask(asker) {
+            return Vec::new();
+        }
         let answer = self.order.answer_start(Question { asker, nonce });
         vec![Effect::Send { to: asker, message: PeerMessage::StartupAnswer(codec::encode(&answer)) }]
     }
 
     fn startup_answered(&mut self, from: ReplicaId, bytes: &[u8]) -> Vec<Effect> {
+        if !self.startup.unanswered().contains(from) || !self.allowances.may_check(from) {
+            return Vec::new();
+        }
         let answer = codec::decode::<Answer>(bytes, MAX_STARTUP_ANSWER).map_err(|error| error.to_string());
         let received = match answer.map(|answer| self.startup.receive(&answer)) {
             Ok(Ok(())) => Ok(()),
@@ -542,6 +630,27 @@ impl Replica {
         }
         Vec::new()
     }
+}
+
+/// Stored blocks of these rounds by authors for which `of` holds, in order of rounds, until they have `limit` bytes.
+fn stored_in<S: Read>(
+    rounds: RangeInclusive<u64>,
+    store: &S,
+    limit: usize,
+    of: impl Fn(ReplicaId) -> bool,
+) -> Result<Vec<Vec<u8>>, StoreError> {
+    const ROUNDS_AT_A_TIME: u64 = 4;
+    let (mut found, mut size) = (Vec::new(), 0);
+    let (mut from, top) = (*rounds.start(), *rounds.end());
+    while from <= top && size < limit && found.len() < MAX_ANSWERED_BLOCKS {
+        let until = from.saturating_add(ROUNDS_AT_A_TIME).min(top.saturating_add(1));
+        for block in store.blocks_in(from..until)?.into_iter().filter(|block| of(block.author)) {
+            size += block.bytes.len();
+            found.push(block.bytes);
+        }
+        from = until;
+    }
+    Ok(found)
 }
 
 fn stored(block: &VerifiedBlock) -> (u64, ReplicaId, Digest, Vec<u8>) {

@@ -4,6 +4,11 @@
 //! each further rank only if it has not seen the operation in its DAG [`BACKUP_ROUNDS`] rounds later, so that one
 //! correct replica that holds an operation suffices and copies are rare. An operation stays here until it has an
 //! outcome: if the block that carried it fell behind the horizon, it is proposed again.
+//!
+//! An owner may have given it to one correct replica only, whose blocks come so late that they are never ordered. Hence a
+//! replica hands on what it was given and has not seen in the DAG some ticks later ([`Pool::hand_on`]), at distances that
+//! double: the message need only arrive. What was handed on to it a replica proposes like its own, and does not hand on;
+//! each peer has its own part of the pool for that.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,8 +17,8 @@ use crate::committee::{Committee, ReplicaId};
 use crate::crypto::digest::Digest;
 use crate::directory::Timestamp;
 use crate::limits::{
-    BACKUP_ROUNDS, MAX_OPERATION_VALIDITY_MS, MAX_OPERATIONS_PER_BLOCK, MAX_POOL_BYTES, MAX_SEALED_PER_BLOCK,
-    REPROPOSE_ROUNDS,
+    BACKUP_ROUNDS, HAND_ON_TICKS, MAX_HAND_ON_TICKS, MAX_HANDED_ON_AT_ONCE, MAX_HANDED_ON_BYTES,
+    MAX_OPERATION_VALIDITY_MS, MAX_OPERATIONS_PER_BLOCK, MAX_POOL_BYTES, MAX_SEALED_PER_BLOCK, REPROPOSE_ROUNDS,
 };
 
 pub struct Pool {
@@ -21,6 +26,10 @@ pub struct Pool {
     me: ReplicaId,
     waiting: BTreeMap<Digest, Waiting>,
     bytes: usize,
+    /// Of these, by the peer that handed them on.
+    bytes_of: Vec<usize>,
+    /// Ticks so far.
+    tick: u64,
     /// Operations in blocks of my DAG that are not executed yet, with the last round they were seen in.
     in_dag: BTreeMap<Digest, u64>,
 }
@@ -73,6 +82,17 @@ struct Waiting {
     kind: Kind,
     /// Round from which this replica may propose it.
     from_round: u64,
+    source: Source,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// Its owner, here. Handed on at the tick `next`, and `distance` ticks later again.
+    Owner {
+        next: u64,
+        distance: u64,
+    },
+    Peer(ReplicaId),
 }
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -81,11 +101,36 @@ pub struct PoolFull;
 
 impl Pool {
     pub fn new(committee: Committee, me: ReplicaId) -> Self {
-        Self { committee, me, waiting: BTreeMap::new(), bytes: 0, in_dag: BTreeMap::new() }
+        let bytes_of = vec![0; committee.len()];
+        Self { committee, me, waiting: BTreeMap::new(), bytes: 0, bytes_of, tick: 0, in_dag: BTreeMap::new() }
     }
 
     /// Keeps an operation that passed the door. `round`: the round that would be proposed next.
     pub fn add(&mut self, digest: Digest, bytes: Arc<[u8]>, kind: Kind, round: u64) -> Result<(), PoolFull> {
+        let source = Source::Owner { next: self.tick + HAND_ON_TICKS, distance: HAND_ON_TICKS };
+        self.insert(digest, bytes, kind, round, source)
+    }
+
+    /// Keeps an operation that passed the door and that `peer` handed on; what is over the peer's part is let go.
+    pub fn add_handed_on(&mut self, peer: ReplicaId, digest: Digest, bytes: Arc<[u8]>, kind: Kind, round: u64) {
+        let part = &mut self.bytes_of[peer.index()];
+        if self.waiting.contains_key(&digest) || *part + bytes.len() > MAX_HANDED_ON_BYTES {
+            return;
+        }
+        let size = bytes.len();
+        if self.insert(digest, bytes, kind, round, Source::Peer(peer)).is_ok() {
+            self.bytes_of[peer.index()] += size;
+        }
+    }
+
+    fn insert(
+        &mut self,
+        digest: Digest,
+        bytes: Arc<[u8]>,
+        kind: Kind,
+        round: u64,
+        source: Source,
+    ) -> Result<(), PoolFull> {
         if self.waiting.contains_key(&digest) {
             return Ok(());
         }
@@ -94,8 +139,33 @@ impl Pool {
         }
         self.bytes += bytes.len();
         let from_round = round + rank(&self.committee, &digest, self.me) * BACKUP_ROUNDS;
-        self.waiting.insert(digest, Waiting { bytes, kind, from_round });
+        self.waiting.insert(digest, Waiting { bytes, kind, from_round, source });
         Ok(())
+    }
+
+    pub fn contains(&self, digest: &Digest) -> bool {
+        self.waiting.contains_key(digest)
+    }
+
+    /// For the tick: the operations to hand on to the others now.
+    pub fn hand_on(&mut self) -> Vec<(Kind, Arc<[u8]>)> {
+        self.tick += 1;
+        let mut handed_on = Vec::new();
+        let mut size = 0;
+        for (digest, waiting) in &mut self.waiting {
+            let Source::Owner { next, distance } = &mut waiting.source else { continue };
+            if self.tick < *next || self.in_dag.contains_key(digest) {
+                continue;
+            }
+            size += waiting.bytes.len();
+            if size > MAX_HANDED_ON_AT_ONCE && !handed_on.is_empty() {
+                break;
+            }
+            *distance = (2 * *distance).min(MAX_HAND_ON_TICKS);
+            *next = self.tick + *distance;
+            handed_on.push((waiting.kind, Arc::clone(&waiting.bytes)));
+        }
+        handed_on
     }
 
     pub fn is_empty(&self) -> bool {
@@ -122,6 +192,9 @@ impl Pool {
         self.in_dag.remove(digest);
         if let Some(waiting) = self.waiting.remove(digest) {
             self.bytes -= waiting.bytes.len();
+            if let Source::Peer(peer) = waiting.source {
+                self.bytes_of[peer.index()] -= waiting.bytes.len();
+            }
         }
     }
 
@@ -148,12 +221,15 @@ impl Pool {
     /// Forgets what can no longer be accepted, and traces of blocks that fell behind `horizon`. What came too late by less
     /// than the longest validity is kept, to be ordered and refused: its owner waits for an outcome, and is to hear why.
     pub fn expire(&mut self, now: Timestamp, horizon: u64) {
-        let bytes = &mut self.bytes;
+        let (bytes, bytes_of) = (&mut self.bytes, &mut self.bytes_of);
         self.waiting.retain(|_, waiting| {
             let valid_until = waiting.kind.valid_until(now);
             let keep = now.0 <= valid_until.0.saturating_add(MAX_OPERATION_VALIDITY_MS);
             if !keep {
                 *bytes -= waiting.bytes.len();
+                if let Source::Peer(peer) = waiting.source {
+                    bytes_of[peer.index()] -= waiting.bytes.len();
+                }
             }
             keep
         });
@@ -176,9 +252,10 @@ mod tests {
         Pool::new(Committee::new(4).unwrap(), ReplicaId(me))
     }
 
+    const KIND: Kind = Kind::Operation { valid_until: Timestamp(1000) };
+
     fn add(pool: &mut Pool, digest: Digest) {
-        let kind = Kind::Operation { valid_until: Timestamp(1000) };
-        pool.add(digest, Arc::from(&b"operation"[..]), kind, 10).unwrap();
+        pool.add(digest, Arc::from(&b"operation"[..]), KIND, 10).unwrap();
     }
 
     #[test]
@@ -200,6 +277,32 @@ mod tests {
         pool.seen(digest, 11);
         assert_eq!(pool.take(10 + BACKUP_ROUNDS, 100).operations.len(), 0);
         assert_eq!(pool.take(11 + REPROPOSE_ROUNDS, 100).operations.len(), 1);
+    }
+
+    #[test]
+    fn an_operation_that_is_not_in_the_dag_is_handed_on_less_and_less_often() {
+        let mut pool = pool(0);
+        add(&mut pool, Digest([0; 32]));
+        add(&mut pool, Digest([4; 32]));
+        pool.seen(Digest([4; 32]), 10);
+        let ticks: Vec<u64> = (1..=40).filter(|_| !pool.hand_on().is_empty()).collect();
+        assert_eq!(ticks, [2, 6, 14, 30], "only the one that nobody has proposed");
+    }
+
+    #[test]
+    fn each_peer_has_its_part_of_the_pool_and_what_it_hands_on_goes_no_further() {
+        let mut pool = pool(0);
+        let bytes: Arc<[u8]> = vec![0; MAX_HANDED_ON_BYTES / 4].into();
+        for i in 0..10 {
+            pool.add_handed_on(ReplicaId(3), Digest([i; 32]), Arc::clone(&bytes), KIND, 10);
+        }
+        assert_eq!(pool.len(), 4);
+        pool.add_handed_on(ReplicaId(2), Digest([20; 32]), bytes, KIND, 10);
+        assert_eq!(pool.len(), 5, "another's part is its own");
+        assert!((0..40).all(|_| pool.hand_on().is_empty()));
+        pool.executed(&Digest([0; 32]));
+        pool.expire(Timestamp(1001 + MAX_OPERATION_VALIDITY_MS), 0);
+        assert!(pool.bytes == 0 && pool.bytes_of.iter().all(|&bytes| bytes == 0));
     }
 
     #[test]

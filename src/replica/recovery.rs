@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use super::genesis::Genesis;
 use super::machine::{DamagedState, Machine};
 use crate::committee::ReplicaId;
+use crate::order::evidence::ACCUSATIONS;
 use crate::order::{BlockFault, BlockRef, CURSOR_KEY, OrderPublic, Recovered, RecoveryError, VerifiedBlock};
 use crate::rows::Table;
 use crate::store::{Batch, Durability, Store, StoreError};
@@ -73,7 +74,8 @@ fn load<S: Store>(genesis: &Genesis, store: &S) -> Result<Option<Machine>, Recov
 fn recover_order<S: Store>(public: &OrderPublic, store: &S) -> Result<Recovered, RecoverError> {
     const ROUNDS_AT_A_TIME: u64 = 256;
     let cursor = store.get(Table::Meta, CURSOR_KEY)?;
-    let mut recovered = Recovered::from_rows(public.depth, cursor.as_deref(), &store.scan(Table::Emitted, &[])?)?;
+    let mut recovered = Recovered::from_rows(public.depth, cursor.as_deref(), &store.scan(Table::Emitted, &[])?)?
+        .with_accusations(&store.scan(Table::Evidence, &ACCUSATIONS)?)?;
     let mut from = recovered.floor() + 1;
     loop {
         let blocks = store.blocks_in(from..from + ROUNDS_AT_A_TIME)?;

@@ -225,7 +225,7 @@ impl Model {
                     Effect::Send { to, block } => self.send(id, to, Message::Block(block)),
                     Effect::Fetch { from, refs, above } => self.send(id, from, Message::Fetch { refs, above }),
                     Effect::Commit(commit) => self.committed(id, &commit),
-                    Effect::Store(_) => {}
+                    Effect::Store(_) | Effect::Keep(_) => {}
                     Effect::Fault(fault) => unreachable!("all are correct: {fault}"),
                 }
             }

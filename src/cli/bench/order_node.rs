@@ -236,7 +236,7 @@ impl Node {
                     self.load.start();
                 }
             }
-            PeerMessage::Operation(_) => {}
+            PeerMessage::Operation(_) | PeerMessage::Envelope(_) => {}
         }
         Ok(effects)
     }
@@ -259,6 +259,7 @@ impl Node {
                     self.load.ordered(&commit, self.order.quorum_round());
                     self.pending.rows.extend(commit.rows);
                 }
+                Effect::Keep(rows) => self.pending.rows.extend(rows),
                 Effect::Fault(fault) => anyhow::bail!("{}: {fault}", fault.culprit()),
             }
         }

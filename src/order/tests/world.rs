@@ -299,7 +299,10 @@ impl World {
         let cursor = rows.get(&(Table::Meta, CURSOR_KEY.to_vec()));
         let settled = rows.iter().filter(|((table, _), _)| *table == Table::Emitted);
         let settled = settled.map(|((_, key), value)| (key.clone(), value.clone())).collect();
-        let mut recovered = Recovered::from_rows(public.depth, cursor.map(Vec::as_slice), &settled).unwrap();
+        let accused = rows.iter().filter(|((table, key), _)| *table == Table::Evidence && key[0] == 0);
+        let accused = accused.map(|((_, key), value)| (key.clone(), value.clone())).collect();
+        let recovered = Recovered::from_rows(public.depth, cursor.map(Vec::as_slice), &settled).unwrap();
+        let mut recovered = recovered.with_accusations(&accused).unwrap();
         for (reference, bytes) in blocks {
             if recovered.wants(&reference) {
                 recovered.offer(VerifiedBlock::reload(&public, &reference, bytes).unwrap());
@@ -443,6 +446,7 @@ impl World {
                     state.log.push(Entry::of(&commit));
                     state.disk.writes.push(Write::Rows(commit.rows));
                 }
+                Effect::Keep(rows) => state.disk.writes.push(Write::Rows(rows)),
                 Effect::Fault(fault) => self.faults.push((replica, fault)),
             }
         }

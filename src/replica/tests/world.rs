@@ -28,9 +28,10 @@ use crate::replica::message::PeerMessage;
 use crate::replica::recovery::{self, Recovery};
 use crate::replica::rsa::AuthorityShare;
 use crate::replica::{Effect, Parts, Replica, door};
+use crate::rows::{Table, TableRows};
 use crate::signing::Signer;
 use crate::store::memory::MemoryStore;
-use crate::store::{Batch, Durability, Store};
+use crate::store::{Batch, Durability, Read, Store, StoredBlock};
 
 /// Milliseconds between two looks at what is missing.
 const TICK: u64 = 250;
@@ -194,6 +195,11 @@ struct Node {
 
 pub struct World {
     pub seed: u64,
+    public: Arc<OrderPublic>,
+    /// A replica that everything from and to comes so much later.
+    laggard: Option<(ReplicaId, u64)>,
+    /// Messages sent, and batches written.
+    pub activity: (u64, u64),
     rng: ChaCha20Rng,
     now: u64,
     last_message: u64,
@@ -209,11 +215,19 @@ pub struct World {
 
 impl World {
     pub fn new(seed: u64, running: &[u8]) -> Self {
+        Self::with_depth(seed, running, fixture().public.depth)
+    }
+
+    /// Where a leader orders nothing more than `depth` rounds below it.
+    pub fn with_depth(seed: u64, running: &[u8], depth: u64) -> Self {
         let Fixture { genesis, public, .. } = fixture();
         let store = || MemoryStore::create(public.network, &genesis.to_bytes());
         let node = |_| Node { store: store(), replica: None, pending: Batch::default(), life: 0 };
         let mut world = Self {
             seed,
+            public: Arc::new(OrderPublic { depth, ..OrderPublic::clone(public) }),
+            laggard: None,
+            activity: (0, 0),
             rng: ChaCha20Rng::seed_from_u64(seed),
             now: START,
             last_message: START,
@@ -247,6 +261,40 @@ impl World {
         let message = self.replica(id).answer_fetch(refs, above, &self.nodes[usize::from(id)].store).unwrap();
         let PeerMessage::Blocks(blocks) = message else { panic!("an answer to a fetch is blocks") };
         blocks
+    }
+
+    /// The blocks of a round on the disk of `id`.
+    pub fn stored(&self, id: u8, round: u64) -> Vec<StoredBlock> {
+        self.nodes[usize::from(id)].store.blocks_in(round..round + 1).unwrap()
+    }
+
+    /// `to` receives a message as if `from` had sent it.
+    pub fn receive(&mut self, to: u8, from: u8, message: PeerMessage) {
+        self.input(ReplicaId(to), |replica| replica.receive(ReplicaId(from), message));
+    }
+
+    /// From now on, everything from and to `replica` comes `later` milliseconds later.
+    pub fn delay(&mut self, replica: u8, later: u64) {
+        self.laggard = Some((ReplicaId(replica), later));
+    }
+
+    /// The stored rows of a table.
+    pub fn rows(&self, id: u8, table: Table, prefix: &[u8]) -> TableRows {
+        self.nodes[usize::from(id)].store.scan(table, prefix).unwrap()
+    }
+
+    /// Lets `time` pass.
+    pub fn run_for(&mut self, time: u64) {
+        let until = self.now + time;
+        while self.queue.first_key_value().is_some_and(|((at, _), _)| *at <= until) {
+            self.step();
+        }
+        self.now = until;
+    }
+
+    /// Starts a replica that did not run.
+    pub fn start(&mut self, id: u8) {
+        self.restart(ReplicaId(id));
     }
 
     /// Runs until `reached`, which has to come.
@@ -377,8 +425,12 @@ impl World {
         while let Some(effect) = queue.pop_front() {
             let node = &mut self.nodes[id.index()];
             match effect {
-                Effect::Write(batch) => node.pending.append(batch),
+                Effect::Write(batch) => {
+                    self.activity.1 += 1;
+                    node.pending.append(batch);
+                }
                 Effect::Persist { batch, round } => {
+                    self.activity.1 += 1;
                     node.pending.append(batch);
                     node.store.commit(std::mem::take(&mut node.pending), Durability::Sync).unwrap();
                     queue.extend(node.replica.as_mut().unwrap().persisted(round));
@@ -413,7 +465,9 @@ impl World {
             return;
         }
         self.last_message = self.now;
-        let delay = 1 + self.random(10);
+        self.activity.0 += 1;
+        let lag = self.laggard.filter(|(laggard, _)| [from, to].contains(laggard)).map_or(0, |(_, lag)| lag);
+        let delay = 1 + self.random(10) + lag;
         self.schedule(delay, Event::Deliver { from, to, lives, message });
     }
 
@@ -435,7 +489,7 @@ impl World {
         let Fixture { genesis, public, secrets } = fixture();
         let node = &mut self.nodes[id.index()];
         let Recovery { machine, order, own_last, boot } =
-            recovery::recover(id, genesis, public, &mut node.store).unwrap();
+            recovery::recover(id, genesis, &self.public, &mut node.store).unwrap();
         let secret = &secrets[id.index()];
         let zone = &genesis.zones[0];
         let share = FrostSecret::from_bytes(id, &secret.zone, &zone.key).unwrap();
@@ -444,7 +498,7 @@ impl World {
         let zones = BTreeMap::from([(zone.apex.clone(), share)]);
         let (replica, effects) = Replica::start(Parts {
             me: id,
-            public: Arc::clone(public),
+            public: Arc::clone(&self.public),
             identity: SecretKey::from_seed(&secret.identity),
             coin: CoinSecret::from_bytes(secret.coin.as_slice()).unwrap(),
             sealing: fixture().sealing_secret(id.0),
