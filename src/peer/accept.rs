@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::frame::Frame;
-use super::link::{LinkError, exchange_hello, write_all};
+use super::link::{LinkError, exchange_hello, handshake_error, next_frame, write_all};
 use super::mesh::{PeerEvent, Shared};
 use super::tls::Pinned;
 use crate::committee::ReplicaId;
-use crate::limits::{HANDSHAKE_TIMEOUT_MS, LINK_IDLE_MS, PENDING_HANDSHAKES};
+use crate::limits::{HANDSHAKE_TIMEOUT_MS, MAX_QUICK_PINGS, PENDING_HANDSHAKES, PING_INTERVAL_MS};
 use crate::replica::message::PeerMessage;
 
 pub struct Acceptor {
@@ -69,7 +69,8 @@ impl Acceptor {
             let from = socket.peer_addr().map_or_else(|_| "somewhere".into(), |address| address.to_string());
             let link = async {
                 socket.set_nodelay(true).map_err(LinkError::Tls)?;
-                let mut link = acceptor.accept(socket).await.map_err(LinkError::Tls)?;
+                let link = acceptor.accept(socket).await;
+                let mut link = link.map_err(|error| handshake_error(error, LinkError::Stranger))?;
                 let peer = members.member(link.get_ref().1.peer_certificates()).ok_or(LinkError::Stranger)?;
                 exchange_hello(&mut link, shared.hello).await?;
                 Ok((peer, link))
@@ -101,9 +102,9 @@ async fn receive(peer: ReplicaId, mut link: Link, shared: Arc<Shared>) {
 
 async fn receive_all(peer: ReplicaId, link: &mut Link, shared: &Shared) -> Result<Infallible, LinkError> {
     let state = &shared.peers[&peer];
+    let (mut quick_pings, mut last_ping) = (0, Instant::now());
     loop {
-        let frame = timeout(Duration::from_millis(LINK_IDLE_MS), Frame::read(link)).await;
-        match frame.map_err(|_| LinkError::Silent)?? {
+        match next_frame(link).await? {
             Frame::Message(bytes) => {
                 let slot = state.budget.slot(bytes.len()).await;
                 let message = PeerMessage::decode(&bytes)?;
@@ -115,6 +116,12 @@ async fn receive_all(peer: ReplicaId, link: &mut Link, shared: &Shared) -> Resul
                 }
             }
             Frame::Ping => {
+                let quick = last_ping.elapsed() < Duration::from_millis(PING_INTERVAL_MS / 2);
+                quick_pings = if quick { quick_pings + 1 } else { 0 };
+                last_ping = Instant::now();
+                if quick_pings > MAX_QUICK_PINGS {
+                    return Err(LinkError::Pings);
+                }
                 let mut pong = Vec::new();
                 Frame::Pong.write(&mut pong);
                 write_all(link, &pong).await?;

@@ -13,11 +13,11 @@ use tokio_rustls::client::TlsStream;
 
 use super::backoff::Backoff;
 use super::frame::{Frame, write_message};
-use super::link::{LinkError, exchange_hello, write_all};
+use super::link::{LinkError, exchange_hello, handshake_error, next_frame, write_all};
 use super::mesh::{Peer, PeerEvent, Shared};
 use super::tls;
 use crate::committee::ReplicaId;
-use crate::limits::{HANDSHAKE_TIMEOUT_MS, LINK_IDLE_MS, PING_INTERVAL_MS, RECONNECT_LAST_MS, WRITE_BATCH};
+use crate::limits::{HANDSHAKE_TIMEOUT_MS, PING_INTERVAL_MS, RECONNECT_LAST_MS, WRITE_BATCH};
 
 pub struct Dialer {
     pub peer: ReplicaId,
@@ -63,7 +63,8 @@ impl Dialer {
     async fn connect(&self) -> Result<TlsStream<TcpStream>, LinkError> {
         let socket = TcpStream::connect(&self.address).await.map_err(LinkError::Tls)?;
         socket.set_nodelay(true).map_err(LinkError::Tls)?;
-        let mut link = self.connector.connect(tls::server_name(), socket).await.map_err(LinkError::Tls)?;
+        let link = self.connector.connect(tls::server_name(), socket).await;
+        let mut link = link.map_err(|error| handshake_error(error, LinkError::WrongKey))?;
         exchange_hello(&mut link, self.shared.hello).await?;
         Ok(link)
     }
@@ -92,8 +93,7 @@ impl Dialer {
 /// Hears the pongs: the sign that the other side still reads.
 async fn listen(mut link: impl AsyncRead + Unpin) -> Result<Infallible, LinkError> {
     loop {
-        let frame = timeout(Duration::from_millis(LINK_IDLE_MS), Frame::read(&mut link)).await;
-        match frame.map_err(|_| LinkError::Silent)?? {
+        match next_frame(&mut link).await? {
             Frame::Pong => {}
             _ => return Err(LinkError::Unexpected),
         }

@@ -14,7 +14,7 @@ use std::io;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::crypto::digest::Digest;
-use crate::limits::MAX_FRAME;
+use crate::limits::{MAX_FRAME, MAX_HELLO};
 
 /// Version of frames and messages. Links between different versions are refused.
 pub const VERSION: u8 = 1;
@@ -71,6 +71,10 @@ impl Frame {
             (0, 33) => {
                 let network = Digest(body[1..].try_into().expect("32 of 33"));
                 Ok(Self::Hello(Hello { version: body[0], network }))
+            }
+            // Another version's hello may be longer; that it is another version's is all that matters.
+            (0, 34..=MAX_HELLO) if body[0] != VERSION => {
+                Ok(Self::Hello(Hello { version: body[0], network: Digest::ZERO }))
             }
             (1, _) => Ok(Self::Message(body)),
             (2, 0) => Ok(Self::Ping),
@@ -157,6 +161,9 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         }
+        let later_version = [&[0, 0, 0, 41, 0, 2][..], &[7; 39]].concat();
+        let hello = Hello { version: 2, network: Digest::ZERO };
+        assert_eq!(Frame::read(&mut later_version.as_slice()).await.unwrap(), Frame::Hello(hello));
         let mut cut = &[0, 0, 0, 9, 1, 2][..];
         assert!(matches!(Frame::read(&mut cut).await, Err(FrameError::Closed)));
     }

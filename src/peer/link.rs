@@ -3,12 +3,13 @@
 use std::io;
 use std::time::Duration;
 
+use rustls::AlertDescription;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::frame::{Frame, FrameError, Hello};
 use crate::crypto::digest::Digest;
-use crate::limits::{HANDSHAKE_TIMEOUT_MS, LINK_IDLE_MS, WRITE_TIMEOUT_MS};
+use crate::limits::{HANDSHAKE_TIMEOUT_MS, LINK_IDLE_MS, MAX_QUICK_PINGS, WRITE_TIMEOUT_MS};
 use crate::replica::message::MessageError;
 
 /// Why a link was not made or has ended.
@@ -18,8 +19,14 @@ pub enum LinkError {
     Slow,
     #[error("{0}")]
     Tls(io::Error),
-    #[error("it shows a key that is no replica's")]
+    #[error("it shows a key that is no replica's of this network: check that its secrets.key belongs to this genesis")]
     Stranger,
+    #[error(
+        "it shows another key than the genesis has for it: check its address, and that it runs with its own secrets.key"
+    )]
+    WrongKey,
+    #[error("it refuses our key: check that our secrets.key and genesis are of the network that it serves")]
+    Refused,
     #[error("it speaks version {theirs} of the peer protocol, we speak {ours}: run the same release on all replicas")]
     Version { theirs: u8, ours: u8 },
     #[error("it belongs to network {theirs}, we to {ours}: check which cluster its address is of")]
@@ -32,6 +39,8 @@ pub enum LinkError {
     Stuck,
     #[error("a frame that has no place here")]
     Unexpected,
+    #[error("more than {MAX_QUICK_PINGS} pings in a row without waiting")]
+    Pings,
     #[error(transparent)]
     Frame(#[from] FrameError),
     #[error("{0}")]
@@ -45,9 +54,21 @@ impl LinkError {
     pub fn is_violation(&self) -> bool {
         match self {
             Self::Frame(error) => !matches!(error, FrameError::Closed | FrameError::Io(_)),
-            Self::Message(_) | Self::Unexpected => true,
+            Self::Message(_) | Self::Unexpected | Self::Pings => true,
             _ => false,
         }
+    }
+}
+
+/// Why a TLS handshake failed: by `wrong_key`, if it was the key that the other side showed.
+pub fn handshake_error(error: io::Error, wrong_key: LinkError) -> LinkError {
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match tls {
+        Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => wrong_key,
+        Some(rustls::Error::AlertReceived(AlertDescription::AccessDenied | AlertDescription::CertificateRequired)) => {
+            LinkError::Refused
+        }
+        _ => LinkError::Tls(error),
     }
 }
 
@@ -57,7 +78,12 @@ pub async fn exchange_hello(link: &mut (impl AsyncRead + AsyncWrite + Unpin), ou
     Frame::Hello(ours).write(&mut bytes);
     link.write_all(&bytes).await.map_err(LinkError::Tls)?;
     link.flush().await.map_err(LinkError::Tls)?;
-    let Frame::Hello(theirs) = Frame::read(link).await? else { return Err(LinkError::NoHello) };
+    let frame = Frame::read(link).await.map_err(|error| match error {
+        // In TLS 1.3 the side that dialled hears only now what the other thinks of its key.
+        FrameError::Io(error) => handshake_error(error, LinkError::WrongKey),
+        other => LinkError::Frame(other),
+    })?;
+    let Frame::Hello(theirs) = frame else { return Err(LinkError::NoHello) };
     if theirs.version != ours.version {
         return Err(LinkError::Version { theirs: theirs.version, ours: ours.version });
     }
@@ -65,6 +91,12 @@ pub async fn exchange_hello(link: &mut (impl AsyncRead + AsyncWrite + Unpin), ou
         return Err(LinkError::Network { theirs: theirs.network, ours: ours.network });
     }
     Ok(())
+}
+
+/// The next frame. It has to come whole within the time limit, however slowly its bytes trickle in.
+pub async fn next_frame(link: &mut (impl AsyncRead + Unpin)) -> Result<Frame, LinkError> {
+    let frame = timeout(Duration::from_millis(LINK_IDLE_MS), Frame::read(link)).await;
+    Ok(frame.map_err(|_| LinkError::Silent)??)
 }
 
 /// Writes all bytes, unless the other side does not take them.

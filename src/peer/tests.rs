@@ -11,13 +11,13 @@ use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector, client};
 
 use super::frame::{Frame, Hello, VERSION, write_message};
-use super::link::{LinkError, exchange_hello};
+use super::link::{LinkError, exchange_hello, handshake_error, next_frame};
 use super::tls::{self, Pinned};
 use super::*;
 use crate::committee::{ReplicaId, ReplicaSet};
 use crate::crypto::digest::Digest;
 use crate::crypto::ed25519::SecretKey;
-use crate::limits::{INBOUND_MESSAGES, MAX_FRAME, OUTBOX_BYTES, PENDING_HANDSHAKES};
+use crate::limits::{INBOUND_MESSAGES, LINK_IDLE_MS, MAX_FRAME, MAX_QUICK_PINGS, OUTBOX_BYTES, PENDING_HANDSHAKES};
 
 const NETWORK: Digest = Digest([9; 32]);
 const OURS: Hello = Hello { version: VERSION, network: NETWORK };
@@ -247,6 +247,55 @@ async fn another_version_or_network_is_refused_and_both_sides_can_say_why() {
     assert!(matches!(error, LinkError::Network { theirs: NETWORK, .. }), "{error}");
     assert_eq!(soon(link.read(&mut [0; 1])).await.unwrap_or(0), 0);
     assert_eq!(mesh.counters().refused, 2);
+}
+
+#[tokio::test]
+async fn a_wrong_key_is_named_on_both_sides() {
+    let (mesh, _events, _listeners) = one_of_four().await;
+    let mut link = soon(dial(&mesh, &key(77), 0)).await.unwrap();
+    let error = soon(exchange_hello(&mut link, OURS)).await.unwrap_err();
+    assert!(matches!(error, LinkError::Refused), "{error}");
+    let error = handshake_error(soon(dial(&mesh, &key(1), 2)).await.unwrap_err(), LinkError::WrongKey);
+    assert!(matches!(error, LinkError::WrongKey), "{error}");
+    assert!(error.to_string().contains("secrets.key"), "says what to look at");
+}
+
+#[tokio::test]
+async fn a_flood_of_pings_closes_the_link() {
+    let (mesh, _events, _listeners) = one_of_four().await;
+    let mut link = soon(link_from(&mesh, 2)).await;
+    let mut bytes = Vec::new();
+    for _ in 0..100 {
+        Frame::Ping.write(&mut bytes);
+    }
+    link.write_all(&bytes).await.unwrap();
+    link.flush().await.unwrap();
+    let pongs = soon(async {
+        let mut pongs = 0;
+        while let Ok(Frame::Pong) = Frame::read(&mut link).await {
+            pongs += 1;
+        }
+        pongs
+    });
+    assert!(pongs.await <= MAX_QUICK_PINGS);
+    assert_eq!(mesh.counters().peers[&id(2)].violations, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_trickles_bytes_is_cut_off() {
+    let (mut ours, mut theirs) = tokio::io::duplex(64);
+    let mut bytes = Vec::new();
+    write_message(&mut bytes, &PeerMessage::Block(vec![1; 1000]).encode().unwrap());
+    let trickle = tokio::spawn(async move {
+        for byte in bytes {
+            theirs.write_all(&[byte]).await.unwrap();
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    });
+    let started = tokio::time::Instant::now();
+    assert!(matches!(next_frame(&mut ours).await, Err(LinkError::Silent)));
+    assert_eq!(started.elapsed(), Duration::from_millis(LINK_IDLE_MS));
+    trickle.abort();
 }
 
 #[tokio::test]
