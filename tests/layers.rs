@@ -23,7 +23,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("config", &["crypto", "committee", "codec", "limits", "directory"]),
     ("peer", &["replica", "store", "crypto", "committee", "codec", "limits", "config"]),
     ("dns", &["store::view", "directory", "limits"]),
-    ("http", &["replica", "store", "directory", "crypto", "codec", "limits"]),
+    ("http", &["replica", "store", "directory", "crypto", "codec", "committee", "limits"]),
     ("client", &["replica", "directory", "ca", "crypto", "codec", "committee", "limits", "config"]),
 ];
 

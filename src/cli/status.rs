@@ -8,6 +8,7 @@ use super::cluster::ClusterArgs;
 use super::output::{Failure, Report, date, table};
 use crate::client::{ReplicaWord, Status};
 use crate::committee::ReplicaId;
+use crate::replica::report::Misdeed;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  torrens status --cluster cluster.toml")]
@@ -42,11 +43,32 @@ fn text(status: &Status) -> String {
     text += "\nEach replica by its own word:\n";
     let header = ["replica", "zones", "height", "round", "peers", "to sign", "version"];
     text += &table(header, status.replicas.iter().map(|(id, word)| row(*id, word.as_ref())));
+    text += &misdeeds(status);
     let silent = status.replicas.values().filter(|word| word.is_none()).count();
     if silent > 0 {
         let _ = writeln!(text, "; {silent} did not answer");
     }
     text
+}
+
+/// What the replicas say of each other. With proof, it can be checked: see the HTTP API.
+fn misdeeds(status: &Status) -> String {
+    let words = status.replicas.iter().filter_map(|(id, word)| Some((id, word.as_ref()?)));
+    let said = words.flat_map(|(id, word)| word.status.evidence.iter().map(move |misdeed| (id, misdeed)));
+    let rows: Vec<[String; 5]> = said
+        .map(|(id, misdeed)| {
+            let proof = if misdeed.proven { "kept" } else { "-" };
+            let Misdeed { culprit, round, what, .. } = misdeed;
+            [id.0.to_string(), culprit.to_string(), round.to_string(), what.clone(), proof.into()]
+        })
+        .collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    format!(
+        "\nMisdeeds that replicas saw:\n{}",
+        table(["seen by", "culprit", "round", "what", "proof"], rows.into_iter())
+    )
 }
 
 fn row(id: ReplicaId, word: Option<&ReplicaWord>) -> [String; 7] {

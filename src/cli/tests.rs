@@ -167,9 +167,20 @@ impl Backend for Honest {
 
     fn status(&self) -> Answer<StatusReport> {
         let zones = vec![ZoneStatus { zone: name("names.example."), serial: 2026112103, names: 12 }];
-        let replica =
-            ReplicaStatus { id: 0, round: 5, pending_signatures: 0, peers_connected: vec![1], version: "0.1.0".into() };
+        let misdeed = Misdeed { culprit: 2, round: 9, what: "equivocation".into(), proven: true };
+        let replica = ReplicaStatus {
+            id: 0,
+            round: 5,
+            pending_signatures: 0,
+            peers_connected: vec![1],
+            version: "0.1.0".into(),
+            evidence: vec![misdeed],
+        };
         self.answer(|_| StatusReport { cluster: ClusterStatus { network: NETWORK, zones }, replica })
+    }
+
+    fn evidence(&self, _: ReplicaId, _: u64) -> Vec<Proof> {
+        Vec::new()
     }
 
     fn metrics(&self) -> String {
@@ -217,6 +228,10 @@ impl Backend for Liar {
         let mut answer = self.0.status();
         answer.body.cluster.zones[0].serial = 1;
         Answer { height: u64::MAX, agreed_time: Timestamp(u64::MAX), ..answer }
+    }
+
+    fn evidence(&self, _: ReplicaId, _: u64) -> Vec<Proof> {
+        Vec::new()
     }
 
     fn metrics(&self) -> String {
@@ -434,5 +449,7 @@ async fn status_shows_what_is_agreed_and_who_differs() {
     assert_eq!(report.json["cluster"]["zones"][0]["serial"], 2026112103);
     assert_eq!(report.json["replicas"][0]["zones_as_agreed"], false);
     assert_eq!(report.json["agreed_time"], NOW.0);
+    assert_eq!(report.json["replicas"][0]["own_word"]["status"]["evidence"][0]["culprit"], 2);
+    assert!(report.text.contains("equivocation"), "{}", report.text);
     assert!(report.text.contains("names.example."), "{}", report.text);
 }

@@ -41,6 +41,9 @@ impl ReplicaWord {
         status.version = status.version.chars().filter(char::is_ascii_graphic).take(limits::MAX_VERSION_TEXT).collect();
         let peers: BTreeSet<u8> = status.peers_connected.drain(..).collect();
         status.peers_connected = peers.into_iter().filter(|&id| committee.contains(ReplicaId(id))).collect();
+        let known = |what: &str| ["equivocation", "coin-share"].contains(&what);
+        status.evidence.retain(|misdeed| committee.contains(ReplicaId(misdeed.culprit)) && known(&misdeed.what));
+        status.evidence.truncate(limits::MAX_MISDEEDS_REPORTED);
         Self { height, zones_as_agreed, status }
     }
 }
@@ -172,6 +175,7 @@ fn escaped(name: &Name) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::replica::report::Misdeed;
 
     #[test]
     fn a_replica_cannot_write_to_the_terminal() {
@@ -180,10 +184,12 @@ mod tests {
             round: 0,
             pending_signatures: 0,
             peers_connected: vec![3, 200, 1, 3],
+            evidence: vec![Misdeed { culprit: 1, round: 1, what: "\x1b[2J".into(), proven: true }],
             version: format!("0.1.0\x1b[2J\u{202e}{}", "x".repeat(1000)),
         };
         let word = ReplicaWord::new(0, true, status, &Committee::new(4).unwrap());
         assert_eq!(word.status.peers_connected, [1, 3]);
+        assert!(word.status.evidence.is_empty());
         assert_eq!(word.status.version, "0.1.0[2Jxxxxxxxxxxxxxxxx");
     }
 

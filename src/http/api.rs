@@ -15,10 +15,11 @@ use tokio::sync::Semaphore;
 
 use super::problem::{Absent, Problem};
 use super::{Backend, Until};
+use crate::committee::ReplicaId;
 use crate::crypto::digest::Digest;
 use crate::directory::name::Name;
 use crate::limits;
-use crate::replica::report::{Answer, DoorRefusal, OutcomeReport, Received, StatusReport};
+use crate::replica::report::{Answer, DoorRefusal, OutcomeReport, Proof, Received, StatusReport};
 
 /// The API over a replica. [`super::serve`] puts it on a socket with its limits on connections.
 pub fn router<B: Backend>(backend: Arc<B>) -> Router {
@@ -31,6 +32,7 @@ pub fn router<B: Backend>(backend: Arc<B>) -> Router {
         .route("/v1/titles/{name}/history", get(history::<B>))
         .route("/v1/certificates/{position}", get(certificate::<B>))
         .route("/v1/status", get(status::<B>))
+        .route("/v1/evidence/{culprit}/{round}", get(evidence::<B>))
         .route("/metrics", get(metrics::<B>))
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready::<B>))
@@ -156,6 +158,21 @@ fn found<T: Serialize>(answer: Answer<Option<T>>, code: &'static str, detail: im
 
 async fn status<B: Backend>(State(shared): State<Shared<B>>) -> Json<Answer<StatusReport>> {
     Json(shared.backend.status())
+}
+
+async fn evidence<B: Backend>(
+    State(shared): State<Shared<B>>,
+    Path((culprit, round)): Path<(String, String)>,
+) -> Result<Json<Vec<Proof>>, Problem> {
+    let (Ok(culprit), Ok(round)) = (culprit.parse(), round.parse()) else {
+        return Err(Problem::bad_request("bad-evidence", "evidence is named by the number of a replica and a round"));
+    };
+    let proofs = shared.backend.evidence(ReplicaId(culprit), round);
+    if proofs.is_empty() {
+        let detail = format!("no proof is kept here against replica {culprit} in round {round}");
+        return Err(Problem::new(StatusCode::NOT_FOUND, "no-such-evidence", detail));
+    }
+    Ok(Json(proofs))
 }
 
 async fn metrics<B: Backend>(State(shared): State<Shared<B>>) -> Response {

@@ -8,6 +8,7 @@
 //! GET  /v1/titles/{name}/history             Answer<HistoryReport>
 //! GET  /v1/certificates/{position}           Answer<CertificateReport>
 //! GET  /v1/status                            Answer<StatusReport>
+//! GET  /v1/evidence/{culprit}/{round}        [Proof]: signed blocks that show a misdeed
 //! GET  /metrics                              OpenMetrics 1.0 text
 //! GET  /livez, /readyz                       200 or 503
 //! ```
@@ -28,10 +29,11 @@ mod tests;
 use std::future::Future;
 use std::time::Duration;
 
+use crate::committee::ReplicaId;
 use crate::crypto::digest::Digest;
 use crate::directory::name::Name;
 use crate::replica::report::{
-    Answer, CertificateReport, DoorRefusal, HistoryReport, OutcomeReport, StatusReport, TitleReport,
+    Answer, CertificateReport, DoorRefusal, HistoryReport, OutcomeReport, Proof, StatusReport, TitleReport,
 };
 
 pub use api::router;
@@ -66,6 +68,9 @@ pub trait Backend: Send + Sync + 'static {
     fn certificate(&self, position: u64) -> Answer<Option<CertificateReport>>;
 
     fn status(&self) -> Answer<StatusReport>;
+
+    /// The blocks that prove what `culprit` did in `round`, if any are kept.
+    fn evidence(&self, culprit: ReplicaId, round: u64) -> Vec<Proof>;
 
     /// Metric families in OpenMetrics text.
     fn metrics(&self) -> String;

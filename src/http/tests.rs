@@ -54,10 +54,20 @@ impl Backend for Fake {
     }
 
     fn status(&self) -> Answer<StatusReport> {
-        let replica =
-            ReplicaStatus { id: 2, round: 9, pending_signatures: 0, peers_connected: vec![0], version: "0.1.0".into() };
+        let replica = ReplicaStatus {
+            id: 2,
+            round: 9,
+            pending_signatures: 0,
+            peers_connected: vec![0],
+            version: "0.1.0".into(),
+            evidence: Vec::new(),
+        };
         let cluster = ClusterStatus { network: Digest::ZERO, zones: Vec::new() };
         Answer { height: 7, agreed_time: Timestamp(8), body: StatusReport { cluster, replica } }
+    }
+
+    fn evidence(&self, culprit: ReplicaId, round: u64) -> Vec<Proof> {
+        if (culprit, round) == (ReplicaId(1), 7) { vec![Proof { block: vec![1, 2, 3] }] } else { Vec::new() }
     }
 
     fn metrics(&self) -> String {
@@ -166,6 +176,9 @@ async fn absence_is_an_answer_at_a_height() {
     assert!(answer.ends_with("\"height\":7,\"agreed_time\":8,\"body\":null}"), "{answer}");
     assert_problem(&get("/v1/certificates/4").await, 404, "no-such-certificate");
     assert_problem(&get("/v1/certificates/x").await, 400, "bad-position");
+    assert_problem(&get("/v1/evidence/1/8").await, 404, "no-such-evidence");
+    assert_problem(&get("/v1/evidence/1/x").await, 400, "bad-evidence");
+    assert!(get("/v1/evidence/1/7").await.ends_with(r#"[{"block_base64":"AQID"}]"#));
     assert_problem(&get("/v1/titles/a..b").await, 400, "bad-name");
 }
 

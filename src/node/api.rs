@@ -14,15 +14,16 @@ use crate::directory::name::Name;
 use crate::directory::rdata::rdata_to_text;
 use crate::directory::title::{HistoryEntry, Title};
 use crate::http::{Backend, Until};
+use crate::order::evidence::{ACCUSATIONS, Accusation, proofs_of};
 use crate::peer::MeshHandle;
 use crate::replica::door::{self, Submission};
 use crate::replica::machine::Snapshot;
 use crate::replica::outcome::Outcome;
 use crate::replica::report::{
-    Answer, CertificateReport, ClusterStatus, DoorRefusal, HistoryReport, OperationResult, OutcomeReport,
-    ReplicaStatus, StatusReport, TitleReport, ZoneStatus,
+    Answer, CertificateReport, ClusterStatus, DoorRefusal, HistoryReport, Misdeed, OperationResult, OutcomeReport,
+    Proof, ReplicaStatus, StatusReport, TitleReport, ZoneStatus,
 };
-use crate::rows::Table;
+use crate::rows::{Table, TableRows};
 use crate::store::Read;
 use crate::store::rocks::RocksReader;
 use crate::store::view::View;
@@ -60,6 +61,18 @@ impl Api {
         })?;
         answer.await.map_err(|_| DoorRefusal::Busy)??;
         Ok(digest)
+    }
+
+    fn misdeeds(&self) -> Vec<Misdeed> {
+        let rows = self.kept(&ACCUSATIONS, limits::MAX_MISDEEDS_REPORTED);
+        rows.iter().filter_map(|(_, value)| Some(Misdeed::from(&Accusation::decode(value)?))).collect()
+    }
+
+    fn kept(&self, prefix: &[u8], limit: usize) -> TableRows {
+        self.reader.page(Table::Evidence, prefix, None, limit).unwrap_or_else(|error| {
+            tracing::error!(%error, "evidence cannot be read");
+            Vec::new()
+        })
     }
 
     /// The newest entries of a title's history, oldest first. The store may be ahead of the snapshot, never behind what
@@ -140,9 +153,15 @@ impl Backend for Api {
                     pending_signatures: snapshot.pending as u64,
                     peers_connected: self.mesh.connected().iter().map(|peer| peer.0).collect(),
                     version: env!("CARGO_PKG_VERSION").into(),
+                    evidence: self.misdeeds(),
                 },
             }
         })
+    }
+
+    fn evidence(&self, culprit: ReplicaId, round: u64) -> Vec<Proof> {
+        let rows = self.kept(&proofs_of(culprit, round), limits::MAX_PROOF_BLOCKS);
+        rows.into_iter().map(|(_, block)| Proof { block }).collect()
     }
 
     fn metrics(&self) -> String {

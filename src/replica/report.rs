@@ -13,6 +13,7 @@ use crate::directory::Timestamp;
 use crate::directory::name::Name;
 use crate::directory::title::{Event, HistoryEntry, Title};
 use crate::limits;
+use crate::order::evidence::{self, Accusation};
 
 /// What a replica read from its own state, and how far that state had come.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -270,6 +271,38 @@ pub struct ReplicaStatus {
     pub pending_signatures: u64,
     pub peers_connected: Vec<u8>,
     pub version: String,
+    /// Misdeeds of others that it has seen, the oldest first, as many as fit in a report.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evidence: Vec<Misdeed>,
+}
+
+/// What a replica says another did. If it is proven, the signed blocks that show it are at
+/// `/v1/evidence/{culprit}/{round}`: nobody need believe the replica that says so.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Misdeed {
+    pub culprit: u8,
+    pub round: u64,
+    /// `equivocation`: two blocks for one round. `coin-share`: a share of the coin that is not its own.
+    pub what: String,
+    pub proven: bool,
+}
+
+impl From<&Accusation> for Misdeed {
+    fn from(accusation: &Accusation) -> Self {
+        let what = match accusation.misdeed {
+            evidence::Misdeed::Equivocation => "equivocation",
+            evidence::Misdeed::CoinShare => "coin-share",
+        };
+        let Accusation { culprit, round, proven, .. } = *accusation;
+        Self { culprit: culprit.0, round, what: what.into(), proven }
+    }
+}
+
+/// A signed block that proves a misdeed, as it was sent.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Proof {
+    #[serde(with = "as_base64", rename = "block_base64")]
+    pub block: Vec<u8>,
 }
 
 /// Values that have a text form which parses back.
