@@ -83,6 +83,11 @@ impl Sharing {
         Self { owners: formula.leaves(), formula }
     }
 
+    /// Who is qualified.
+    pub fn formula(&self) -> &Formula {
+        &self.formula
+    }
+
     /// How many sub-shares a secret has.
     pub fn rows(&self) -> usize {
         self.owners.len()

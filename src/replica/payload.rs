@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn the_bytes_of_a_payload_are_frozen() {
-        let share = codec::decode(&[0xab; 48], 48).unwrap();
+        let share = codec::decode(&[&[1][..], &[0xab; 48]].concat(), 49).unwrap();
         let payload = Payload {
             operations: vec![b"operation".to_vec()],
             nonces: None,
@@ -82,7 +82,7 @@ mod tests {
             openings: vec![Opening { ticket: Ticket(300), share }],
         };
         let bytes = payload.to_bytes();
-        let expected = ["01096f7065726174696f6e", "00", "00", "0108656e76656c6f7065", "01ac02", &"ab".repeat(48)];
+        let expected = ["01096f7065726174696f6e", "00", "00", "0108656e76656c6f7065", "01ac02", "01", &"ab".repeat(48)];
         assert_eq!(data_encoding::HEXLOWER.encode(&bytes), expected.concat());
         assert_eq!(Payload::from_bytes(&bytes), Ok(payload.clone()));
         assert!(bytes.len() <= payload.size_bound());
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_block_carries_so_many_envelopes_and_openings() {
-        let opening = Opening { ticket: Ticket(0), share: codec::decode(&[0; 48], 48).unwrap() };
+        let opening = Opening { ticket: Ticket(0), share: codec::decode(&[&[1][..], &[0; 48]].concat(), 49).unwrap() };
         let with = |envelopes: usize, length: usize, openings: usize| Payload {
             sealed: vec![vec![0; length]; envelopes],
             openings: vec![opening.clone(); openings],

@@ -11,7 +11,7 @@ use crate::ca::certificate;
 use crate::ca::profile::Period;
 use crate::ca::root::{RootFacts, root_tbs};
 use crate::committee::{Committee, ReplicaId};
-use crate::crypto::bls::{self, SealingSecret, heads, sealing};
+use crate::crypto::bls::{SealingSecret, heads, sealing};
 use crate::crypto::coin::{self, CoinSecret};
 use crate::crypto::digest::hash;
 use crate::crypto::ed25519::SecretKey;
@@ -93,7 +93,7 @@ struct Secrets {
     coin: Zeroizing<Vec<u8>>,
     zone: Zeroizing<[u8; 32]>,
     rsa: Zeroizing<Vec<u8>>,
-    sealing: Zeroizing<[u8; bls::SECRET_BYTES]>,
+    sealing: Zeroizing<Vec<u8>>,
 }
 
 impl Network {

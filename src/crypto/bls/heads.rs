@@ -1,14 +1,19 @@
 //! Threshold signatures for heads: a quorum signs.
+//!
+//! The key is shared by number, any n − m of n, where m replicas may fail together at most; with a threshold these are the
+//! quorums. Under another structure, too, every quorum has so many members, so correct replicas can always sign; and of n − m
+//! signers, more than m since n > 2m, one is correct and keeps what it signed, whichever set failed: what a head is believed
+//! for. One key and one signature do for all structures, where a list of signatures would do as well.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use threshold_crypto::group::CurveAffine;
-use threshold_crypto::{G1Affine, G2Affine};
+use threshold_crypto::{Fr, G1Affine, G2Affine};
 
-use super::group::{G2Bytes, decode, encode_g2, hash_to_g2, negated, pairings_cancel};
-use super::keys::{EncodedPublic, PublicShares, Secret, interpolate, purpose};
-use crate::committee::ReplicaId;
+use super::group::{G2Bytes, combination, decode, encode_g2, hash_to_g2, negated, pairings_cancel};
+use super::keys::{EncodedPublic, PublicShares, Secret, purpose};
+use crate::committee::{Committee, Formula, ReplicaId};
 use crate::crypto::digest::{Digest, hash};
 
 /// One replica's share of the key that signs heads. Wiped when dropped.
@@ -27,7 +32,11 @@ pub struct HeadShare(G2Bytes);
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeadSignature(G2Bytes);
 
-purpose!(HeadPublic, HeadSecret, quorum_threshold);
+purpose!(HeadPublic, HeadSecret, signers, 1..=1);
+
+fn signers(committee: &Committee) -> Formula {
+    Formula::threshold(committee.quorum_threshold(), committee.ids()).expect("1 ≤ n − m ≤ n")
+}
 
 /// Where the digest of a head lies in G2.
 fn point_of(head: &Digest) -> G2Affine {
@@ -37,7 +46,8 @@ fn point_of(head: &Digest) -> G2Affine {
 impl HeadSecret {
     /// This replica's share of the signature of the head with this digest. The same share every time.
     pub fn sign(&self, head: &Digest) -> HeadShare {
-        let share = self.0.scalar.sign_g2(point_of(head));
+        let [scalar] = self.0.scalars.as_slice() else { unreachable!("from_bytes and deal make one") };
+        let share = scalar.sign_g2(point_of(head));
         let point: G2Affine = decode(&share.to_bytes()).expect("a scalar that is not zero times a point that is not");
         HeadShare(encode_g2(&point))
     }
@@ -47,7 +57,7 @@ impl HeadPublic {
     /// Whether `share` is `author`'s share of the signature of this head.
     #[must_use]
     pub fn verify_share(&self, author: ReplicaId, head: &Digest, share: &HeadShare) -> bool {
-        self.0.share(author).is_some_and(|key| is_signed(key, head, &share.0))
+        self.0.of(author).iter().any(|&key| is_signed(key, head, &share.0))
     }
 
     /// Whether `signature` is the cluster's under this head.
@@ -59,9 +69,11 @@ impl HeadPublic {
     /// The signature of this head, from shares by different authors that together are a quorum. Shares need not be
     /// verified: the result is. None if there are too few, or if one is bad, and [`Self::verify_share`] tells which.
     pub fn combine(&self, head: &Digest, shares: &[(ReplicaId, HeadShare)]) -> Option<HeadSignature> {
-        let decoded = self.0.enough(shares)?.iter().map(|(author, share)| Some((*author, decode(share.bytes())?)));
-        let points: Vec<(ReplicaId, G2Affine)> = decoded.collect::<Option<_>>()?;
-        let signature = HeadSignature(encode_g2(&interpolate(&points)));
+        let authors: Vec<ReplicaId> = shares.iter().map(|(author, _)| *author).collect();
+        let term =
+            |(author, _, coefficient): (usize, usize, Fr)| Some((coefficient, decode(shares[author].1.bytes())?));
+        let terms = self.0.combination(&authors)?.into_iter().map(term).collect::<Option<Vec<(Fr, G2Affine)>>>()?;
+        let signature = HeadSignature(encode_g2(&combination(terms)));
         self.verify(head, &signature).then_some(signature)
     }
 }

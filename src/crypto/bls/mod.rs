@@ -7,7 +7,8 @@
 //!   keys in G1 (48 bytes), signatures in G2 (96 bytes). A quorum signs; the signature is the same whoever signed.
 //! - [`sealing`]: Baek and Zheng, *Simple and Efficient Threshold Cryptosystem from the Gap Diffie–Hellman Group* (GLOBECOM
 //!   2003), secure against chosen ciphertexts: a ciphertext shows that its maker knows what is in it, and everybody can
-//!   check that before a share is made. A kernel opens it.
+//!   check that before a share is made. A kernel opens it,
+//!   whichever sets kernels are: the key is shared linearly over them ([`super::lsss`]). Heads are signed by number alone.
 //!
 //! # What is the crate's, and what is ours
 //!
@@ -33,9 +34,6 @@ mod tests;
 
 pub use heads::{HeadPublic, HeadSecret, HeadShare, HeadSignature};
 pub use sealing::{Ciphertext, DecryptionShare, SealingPublic, SealingSecret, VerifiedCiphertext};
-
-/// Bytes of a [`HeadSecret`] or [`SealingSecret`] in the key bundle: index, then the scalar big-endian.
-pub const SECRET_BYTES: usize = 33;
 
 // The crate's mock feature swaps the curve for numbers below 2³¹: no build of ours takes it.
 const _: () = assert!(

@@ -8,6 +8,7 @@
 //!
 //! On the wire a ciphertext is U ‖ W ‖ V: 144 bytes and as many as the message has.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use rand_core::CryptoRngCore;
@@ -22,10 +23,10 @@ use super::group::{
     G1Bytes, OldRng, combination, decode, decode_checked_before, encode_g1, hash_to_g2, negated, pairings_cancel,
     short_scalar,
 };
-use super::keys::{EncodedPublic, PublicShares, Secret, interpolate, purpose};
-use crate::committee::ReplicaId;
+use super::keys::{EncodedPublic, PublicShares, Secret, purpose};
+use crate::committee::{Committee, ReplicaId};
 use crate::crypto::digest::hash;
-use crate::limits::MAX_SEALED_MESSAGE;
+use crate::limits::{MAX_SEALED_MESSAGE, MAX_SHARES_PER_REPLICA};
 
 const U: usize = 48;
 const W: usize = 96;
@@ -61,9 +62,10 @@ pub struct VerifiedCiphertext {
     point: G2Affine,
 }
 
-/// One replica's share of one decryption: 48 bytes, unchecked.
-#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DecryptionShare(G1Bytes);
+/// One replica's shares of one decryption, as many as it has of the key: 48 bytes each, unchecked. With a threshold, one.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<G1Bytes>", into = "Vec<G1Bytes>")]
+pub struct DecryptionShare(Vec<G1Bytes>);
 
 /// Why shares do not open a ciphertext.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -75,7 +77,7 @@ pub enum NotOpened {
     Bad(Vec<ReplicaId>),
 }
 
-purpose!(SealingPublic, SealingSecret, kernel_threshold);
+purpose!(SealingPublic, SealingSecret, Committee::kernel_formula, 0..=MAX_SHARES_PER_REPLICA);
 
 impl SealingKey {
     /// 48 bytes, compressed.
@@ -188,9 +190,12 @@ fn sha3_256(bytes: &[u8]) -> [u8; 32] {
 impl SealingSecret {
     /// This replica's share of the decryption. The same share every time.
     pub fn share(&self, ciphertext: &VerifiedCiphertext) -> DecryptionShare {
-        let share = self.0.scalar.decrypt_share_no_verify(&ciphertext.ciphertext.inner);
-        let bytes = postcard::to_allocvec(&share).expect("a point encodes");
-        DecryptionShare(encode_g1(&decode_checked_before(&bytes).expect("a scalar and a point that are not zero")))
+        let share = |scalar: &threshold_crypto::SecretKeyShare| {
+            let share = scalar.decrypt_share_no_verify(&ciphertext.ciphertext.inner);
+            let bytes = postcard::to_allocvec(&share).expect("a point encodes");
+            encode_g1(&decode_checked_before(&bytes).expect("a scalar and a point that are not zero"))
+        };
+        DecryptionShare(self.0.scalars.iter().map(share).collect())
     }
 }
 
@@ -203,8 +208,11 @@ impl SealingPublic {
     /// Whether `share` is `author`'s share of the decryption.
     #[must_use]
     pub fn verify_share(&self, author: ReplicaId, ciphertext: &VerifiedCiphertext, share: &DecryptionShare) -> bool {
-        let Some(key) = self.0.share(author) else { return false };
-        decode(share.bytes()).is_some_and(|share| is_opening(key, ciphertext, share))
+        let keys = self.0.of(author);
+        let fits = |(key, bytes): (&G1Affine, &G1Bytes)| {
+            decode(bytes.as_flattened()).is_some_and(|share| is_opening(*key, ciphertext, share))
+        };
+        !keys.is_empty() && keys.len() == share.0.len() && keys.iter().zip(&share.0).all(fits)
     }
 
     /// The message, from shares by different authors that together are a kernel. Shares need not be verified: what they
@@ -214,15 +222,21 @@ impl SealingPublic {
         ciphertext: &VerifiedCiphertext,
         shares: &[(ReplicaId, DecryptionShare)],
     ) -> Result<Vec<u8>, NotOpened> {
-        let shares = self.0.enough(shares).ok_or(NotOpened::TooFew)?;
-        let decoded = shares.iter().map(|(author, share)| Some((*author, decode(share.bytes())?)));
-        let points: Option<Vec<(ReplicaId, G1Affine)>> = decoded.collect();
-        let whole = points.map(|points| interpolate(&points));
+        let authors: Vec<ReplicaId> = shares.iter().map(|(author, _)| *author).collect();
+        let chosen = self.0.combination(&authors).ok_or(NotOpened::TooFew)?;
+        let term = |&(author, at, coefficient): &(usize, usize, Fr)| {
+            let (_, DecryptionShare(points)): &(ReplicaId, DecryptionShare) = &shares[author];
+            Some((coefficient, decode(points.get(at)?.as_flattened())?))
+        };
+        let terms: Option<Vec<(Fr, G1Affine)>> = chosen.iter().map(term).collect();
+        let whole = terms.map(combination);
         if let Some(whole) = whole.filter(|&whole| is_opening(self.0.key, ciphertext, whole)) {
             return Ok(unmask(ciphertext, &whole));
         }
+        let used: BTreeSet<usize> = chosen.into_iter().map(|(author, ..)| author).collect();
+        let used = used.into_iter().map(|author| &shares[author]);
         let is_bad = |(author, share): &&(ReplicaId, _)| !self.verify_share(*author, ciphertext, share);
-        Err(NotOpened::Bad(shares.iter().filter(is_bad).map(|(author, _)| *author).collect()))
+        Err(NotOpened::Bad(used.filter(is_bad).map(|(author, _)| *author).collect()))
     }
 }
 
@@ -239,9 +253,17 @@ fn unmask(ciphertext: &VerifiedCiphertext, whole: &G1Affine) -> Vec<u8> {
     single.decrypt([(0u64, &share)], &ciphertext.ciphertext.inner).expect("one share is enough for a key of one")
 }
 
-impl DecryptionShare {
-    fn bytes(&self) -> &[u8] {
-        self.0.as_flattened()
+impl TryFrom<Vec<G1Bytes>> for DecryptionShare {
+    type Error = &'static str;
+
+    fn try_from(points: Vec<G1Bytes>) -> Result<Self, Self::Error> {
+        (points.len() <= MAX_SHARES_PER_REPLICA).then_some(Self(points)).ok_or("more shares than a replica can have")
+    }
+}
+
+impl From<DecryptionShare> for Vec<G1Bytes> {
+    fn from(share: DecryptionShare) -> Self {
+        share.0
     }
 }
 
@@ -265,6 +287,10 @@ impl fmt::Debug for VerifiedCiphertext {
 
 impl fmt::Debug for DecryptionShare {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "DecryptionShare({}…)", data_encoding::HEXLOWER.encode(&self.0[0][..4]))
+        write!(
+            f,
+            "DecryptionShare({}…)",
+            data_encoding::HEXLOWER.encode(&self.0.as_flattened().as_flattened()[..self.0.len().min(1) * 4])
+        )
     }
 }

@@ -4,11 +4,13 @@ use rand_core::SeedableRng;
 use threshold_crypto::group::{CurveAffine, EncodedPoint};
 use threshold_crypto::{G1Affine, G2Affine};
 
+use super::group;
 use super::heads::{self, HeadPublic, HeadSecret, HeadShare};
-use super::sealing::{self, Ciphertext, NotOpened, SealingKey, SealingPublic, SealingSecret};
-use super::{SECRET_BYTES, group};
+use super::sealing::{self, Ciphertext, DecryptionShare, NotOpened, SealingKey, SealingPublic, SealingSecret};
+
+const SECRET_BYTES: usize = 33;
 use crate::codec;
-use crate::committee::{Committee, ReplicaId};
+use crate::committee::{Committee, FailProne, ReplicaId};
 use crate::crypto::digest::Digest;
 
 const HEAD: Digest = Digest([7; 32]);
@@ -108,7 +110,7 @@ fn any_kernel_opens_and_less_does_not() {
             assert_eq!(public.open(&sealed, &shares[..kernel]).as_deref(), Ok(message));
             assert_eq!(public.open(&sealed, &shares[n - kernel..]).as_deref(), Ok(message));
             assert_eq!(public.open(&sealed, &shares[..kernel - 1]), Err(NotOpened::TooFew));
-            assert_eq!(public.open(&sealed, &[shares[0], shares[0]]), Err(NotOpened::TooFew));
+            assert_eq!(public.open(&sealed, &[shares[0].clone(), shares[0].clone()]), Err(NotOpened::TooFew));
         }
     }
 }
@@ -121,7 +123,7 @@ fn bad_decryption_shares_name_their_authors() {
     let mut shares: Vec<_> = secrets[..3].iter().map(|secret| (secret.index(), secret.share(&sealed))).collect();
     shares[2].1 = secrets[2].share(&other);
     assert_eq!(public.open(&sealed, &shares), Err(NotOpened::Bad(vec![ReplicaId(2)])));
-    shares[0].1 = codec::decode(&[0xff; 48], 48).unwrap();
+    shares[0].1 = codec::decode(&[&[1][..], &[0xff; 48]].concat(), 49).unwrap();
     assert_eq!(public.open(&sealed, &shares), Err(NotOpened::Bad(vec![ReplicaId(0), ReplicaId(2)])));
 }
 
@@ -232,6 +234,40 @@ fn points_outside_the_group_and_the_identity_are_refused() {
 }
 
 #[test]
+fn under_a_structure_every_kernel_opens_and_quorums_sign() {
+    let family = "any 2 replicas or any 1 of [0 1 2 3, 4 5, 6 7, 8]";
+    let committee = Committee::general(9, FailProne::parse(family, &|_| None).unwrap()).unwrap();
+    let (public, secrets) = sealing::deal(&committee, &mut rng(2));
+    let again: SealingPublic = codec::decode(&codec::encode(&public), 2000).unwrap();
+    assert_eq!(again, public);
+    assert_eq!(secrets[0].to_bytes().len(), 1 + 64, "two rows");
+    assert!(secrets.iter().all(|secret| public.matches(secret)));
+    let sealed = public.key().seal(b"message", &mut rng(3)).check().unwrap();
+    let shares: Vec<_> = secrets.iter().map(|secret| (secret.index(), secret.share(&sealed))).collect();
+    assert!(shares.iter().all(|(author, share)| public.verify_share(*author, &sealed, share)));
+    let opened = |by: &[usize]| public.open(&sealed, &by.iter().map(|&at| shares[at].clone()).collect::<Vec<_>>());
+    for kernel in [&[0, 1, 4][..], &[4, 6, 8], &[8, 7, 5, 0], &[0, 1, 2, 3, 8]] {
+        assert_eq!(opened(kernel).as_deref(), Ok(&b"message"[..]), "{kernel:?}");
+    }
+    for failed in [&[0, 1, 2, 3][..], &[0, 8], &[4, 5], &[]] {
+        assert_eq!(opened(failed), Err(NotOpened::TooFew), "{failed:?}");
+    }
+    // One of two points of a share wrong, or one left out.
+    let mut lying = [0, 1, 4].map(|at| shares[at].clone());
+    let halves = |at: usize| codec::encode(&shares[at].1)[1..].to_vec();
+    let wrong = [&[2], &halves(4)[..48], &halves(0)[48..]].concat();
+    for bytes in [wrong, [&[1], &halves(4)[..48]].concat(), vec![0]] {
+        lying[2].1 = codec::decode(&bytes, 97).unwrap();
+        assert_eq!(public.open(&sealed, &lying), Err(NotOpened::Bad(vec![ReplicaId(4)])));
+    }
+    assert!(codec::decode::<DecryptionShare>(&[&[200][..], &[1; 200 * 48]].concat(), 10_000).is_err());
+
+    let (public, secrets) = heads::deal(&committee, &mut rng(1));
+    assert!(public.combine(&HEAD, &signed(&secrets, &[4, 5, 6, 7, 8])).is_some(), "a whole class is silent");
+    assert!(public.combine(&HEAD, &signed(&secrets, &[0, 1, 2, 3])).is_none(), "a whole class is corrupt");
+}
+
+#[test]
 fn shares_that_are_no_points_are_bad_shares() {
     let (heads, secrets) = head_key(4);
     let sound = codec::encode(&secrets[0].sign(&HEAD));
@@ -245,8 +281,8 @@ fn shares_that_are_no_points_are_bad_shares() {
     let (sealing, secrets) = sealing_key(4);
     let sealed = sealing.key().seal(b"message", &mut rng(11)).check().unwrap();
     let sound = codec::encode(&secrets[0].share(&sealed));
-    for bytes in hostile(&sound, outside::<G1Affine>()) {
-        let share = codec::decode(&bytes, 48).unwrap();
+    for bytes in hostile(&sound[1..], outside::<G1Affine>()) {
+        let share = codec::decode(&[&[1], bytes.as_slice()].concat(), 49).unwrap();
         let shares = [(ReplicaId(0), share), (ReplicaId(1), secrets[1].share(&sealed))];
         assert_eq!(sealing.open(&sealed, &shares), Err(NotOpened::Bad(vec![ReplicaId(0)])));
     }

@@ -255,7 +255,8 @@ impl Waiting {
     /// Opens, if the shares are those of a kernel and good; gives whose were bad.
     fn try_to_open(&mut self, key: &SealingPublic) -> ReplicaSet {
         let State::Sealed { shares, bad } = &mut self.state else { return ReplicaSet::EMPTY };
-        let given: Vec<(ReplicaId, DecryptionShare)> = shares.iter().map(|(&author, &share)| (author, share)).collect();
+        let given: Vec<(ReplicaId, DecryptionShare)> =
+            shares.iter().map(|(&author, share)| (author, share.clone())).collect();
         match key.open(&self.envelope.ciphertext, &given) {
             Ok(message) => self.state = State::Opened(message),
             Err(NotOpened::TooFew) => {}

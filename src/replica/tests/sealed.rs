@@ -231,7 +231,7 @@ impl Thief {
         let secret = fixture().sealing_secret(LIAR);
         let mut read = Vec::new();
         self.envelopes.retain(|Envelope { digest, ciphertext }| {
-            let shares = [share, (ReplicaId(LIAR), secret.share(ciphertext))];
+            let shares = [share.clone(), (ReplicaId(LIAR), secret.share(ciphertext))];
             let message = fixture().genesis.sealing.open(ciphertext, &shares);
             read.extend(message.as_ref().ok().map(|message| (*digest, message.clone())));
             message.is_err()
