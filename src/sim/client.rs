@@ -14,6 +14,7 @@ use crate::directory::Timestamp;
 use crate::directory::master::parse_records;
 use crate::directory::name::Name;
 use crate::directory::operation::{Action, Operation, RecordChange};
+use crate::replica::envelope;
 
 /// How often a client looks for its outcome.
 pub const POLL: Micros = 100 * MS;
@@ -33,6 +34,8 @@ pub enum Act {
 #[derive(Clone, Debug)]
 pub struct Submitted {
     pub digest: Digest,
+    /// The envelope that it was sealed in.
+    pub envelope: Option<Digest>,
     pub title: Name,
     pub owner: [u8; 32],
     pub act: Act,
@@ -55,6 +58,8 @@ pub struct Client {
     waiting: Option<Waiting>,
     next_at: Micros,
     rng: Stream,
+    /// What it seals its registration with; one client in three does. A stream of its own: real encryption takes much.
+    seals: Option<Stream>,
 }
 
 impl Client {
@@ -68,6 +73,8 @@ impl Client {
             let certify = rng.chance(plan.certificates, 100);
             acts.push_back(if certify { Act::Certify } else { Act::Set(rng.between(1, 250) as u8) });
         }
+        let mut seals = Stream::new(plan.seed, "seals", index as u64);
+        let seals = seals.chance(1, 3).then_some(seals);
         let seed = hash("torrens simulated owner", &[&plan.seed.to_be_bytes(), &index.to_be_bytes()]);
         Self {
             key: SecretKey::from_seed(&seed.0),
@@ -78,6 +85,7 @@ impl Client {
             waiting: None,
             next_at: rng.below(plan.heal_at),
             rng,
+            seals,
         }
     }
 
@@ -144,11 +152,20 @@ impl Client {
         let signed = operation.sign(&self.key);
         let bytes: Arc<[u8]> = signed.to_bytes().into();
         let digest = signed.verify().expect("signed just now").digest();
-        let submitted =
-            Submitted { digest, title: self.title.clone(), owner: self.key.public().0, act, sequence: self.sequence };
+        let sealing = self.seals.as_mut().filter(|_| act == Act::Register);
+        let key = network.genesis.sealing.key();
+        let sealed = sealing.map(|seals| envelope::seal(&bytes, &key, &mut seals.generator()));
+        let submitted = Submitted {
+            digest,
+            envelope: sealed.as_deref().map(envelope::digest_of_bytes),
+            title: self.title.clone(),
+            owner: self.key.public().0,
+            act,
+            sequence: self.sequence,
+        };
         self.sequence += 1;
         self.previous = digest;
-        (bytes, submitted)
+        (sealed.map_or(bytes, Arc::from), submitted)
     }
 
     fn action(&self, act: Act) -> Action {

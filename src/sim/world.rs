@@ -387,7 +387,8 @@ impl World {
             Input::Submit(bytes) => {
                 let network = self.public.network;
                 let core = self.core(process);
-                if let Ok(submission) = door::check(&bytes, network, &core.snapshot().directory) {
+                let checked = door::check(&bytes, network, &core.snapshot().directory);
+                if let Ok(submission) = checked.or_else(|_| door::check_envelope(&bytes)) {
                     // A full pool is no fault: the client asks again.
                     let _ = core.submit(&submission);
                 }

@@ -23,6 +23,8 @@ pub struct Served {
     zones: BTreeMap<(Name, u32), (ReplicaId, Digest)>,
     outcomes: BTreeMap<Digest, Outcome>,
     submitted: BTreeMap<Digest, Submitted>,
+    /// What was in each envelope.
+    envelopes: BTreeMap<Digest, Digest>,
 }
 
 impl Checker for Served {
@@ -32,7 +34,10 @@ impl Checker for Served {
 
     fn see(&mut self, sight: &Sight<'_>) -> Result<(), String> {
         match sight {
-            Sight::Submitted(submitted) => drop(self.submitted.insert(submitted.digest, (*submitted).clone())),
+            Sight::Submitted(submitted) => {
+                self.envelopes.extend(submitted.envelope.map(|envelope| (envelope, submitted.digest)));
+                self.submitted.insert(submitted.digest, (*submitted).clone());
+            }
             Sight::Exposed { by, snapshot, view } => {
                 self.zones(*by, view)?;
                 self.outcomes(*by, snapshot)?;
@@ -75,6 +80,12 @@ impl Served {
     fn outcomes(&mut self, by: ReplicaId, snapshot: &Snapshot) -> Result<(), String> {
         for digest in snapshot.outcomes.digests() {
             let outcome = snapshot.outcomes.get(&digest).ok_or("an outcome without itself")?;
+            if let Some(inside) = self.envelopes.get(&digest) {
+                if snapshot.outcomes.get(inside) != Some(outcome) {
+                    return Err(format!("{by} has another outcome for envelope {digest} than for what was in it"));
+                }
+                continue;
+            }
             if !self.submitted.contains_key(&digest) {
                 return Err(format!("{by} executed operation {digest}, which nobody submitted"));
             }
