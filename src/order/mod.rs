@@ -67,12 +67,23 @@
 //! because there is one.
 //!
 //! Unordered payloads below the floor can no longer be ordered and do not count; their operations are proposed anew by
-//! whoever still holds them. A corrupt replica can keep rounds going, by beginning them or by sending payloads.
+//! whoever still holds them. A corrupt replica can keep rounds going, by beginning them or by sending payloads. It costs the
+//! others what a busy owner costs them: one block each for one of its own, at the pace of the network. This is not
+//! bounded further, since a replica cannot tell it from one whose owners are busy, and memory does not grow by it.
 //!
 //! # Memory
 //!
 //! The graph is bounded by the depth and the window; a second block of a slot enters only if a block that waits has it as
-//! parent; blocks without parents have an allowance per author; ordered blocks shrink to a digest.
+//! parent, and a further one than there are replicas only if a block of another author leads to it; blocks without parents
+//! have an allowance per author; ordered blocks shrink to a digest. Blocks of past rounds that an author left out wait
+//! outside once it has [`MAX_UNORDERED_BYTES`] in the graph that are not ordered, unless another author's block leads to
+//! them.
+//!
+//! Dropping makes no two correct replicas differ for good. A block that counts for one correct replica is in the past of a
+//! block of its own, since it names what it has as parents. When that block reaches another replica, what it lacks of the
+//! past is *wanted*: it is asked for by digest until it comes, of everybody in turn, and what another author's block wants
+//! always enters. Of a peer whose blocks were dropped unseen, all that it has is asked for at the next tick
+//! ([`Order::ask_for_rest`]).
 //!
 //! # Deviations
 //!
