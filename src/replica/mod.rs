@@ -278,10 +278,12 @@ impl Replica {
         }
         let mut effects = self.perform(again);
         for (kind, bytes) in self.pool.hand_on() {
-            effects.push(Effect::Broadcast(match kind {
+            let message = match kind {
                 Kind::Operation { .. } => PeerMessage::Operation(bytes.to_vec()),
                 Kind::Envelope { .. } => PeerMessage::Envelope(bytes.to_vec()),
-            }));
+            };
+            let others = self.public.committee.ids().filter(|&peer| peer != self.me);
+            effects.extend(others.map(|to| Effect::Send { to, message: message.clone() }));
         }
         if !self.started {
             effects.extend(self.startup.unanswered().iter().flat_map(|peer| self.greet(peer)));
