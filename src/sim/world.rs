@@ -489,22 +489,20 @@ impl World {
     }
 
     fn broadcast(&mut self, process: usize, message: &PeerMessage) {
-        let own = match message {
-            PeerMessage::Block(bytes) => self.verifier.verify(&self.public, bytes).ok(),
-            _ => None,
-        };
-        let Some(block) = own else {
-            return self.violate("speech", "a broadcast that is no valid block".into());
-        };
-        if self.is_correct(process) {
-            self.spoke(process, &block);
-        }
         let me = self.processes[process].id;
-        if self.processes[process].adversary.is_some() {
-            return self.lie(process, |conduct, mind| {
-                mind.note(message);
-                conduct.block(mind, &block);
-            });
+        if let PeerMessage::Block(bytes) = message {
+            let Ok(block) = self.verifier.verify(&self.public, bytes) else {
+                return self.violate("speech", format!("{me} broadcasts what is no valid block"));
+            };
+            if self.is_correct(process) {
+                self.spoke(process, &block);
+            }
+            if self.processes[process].adversary.is_some() {
+                return self.lie(process, |conduct, mind| {
+                    mind.note(message);
+                    conduct.block(mind, &block);
+                });
+            }
         }
         for to in self.public.committee.clone().ids().filter(|&to| to != me) {
             // Each copy is a boundary at which the process may die.
