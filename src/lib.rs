@@ -19,6 +19,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`limits`], [`committee`], [`codec`], [`rows`] | every bound; quorums and kernels; canonical bytes; rows to store |
+//! | [`mutants`] | planted bugs, in test builds only: what the simulators have to find |
 //! | [`crypto`] | schemes only: coin, FROST, threshold RSA, BLS12-381 (heads, sealing), Ed25519, digests |
 //! | [`order`] | the DAG, its commit rule, coin-drawn leaders, start-up and recovery |
 //! | [`directory`] | names, titles, operations, the rules, zone files, what is published |
@@ -51,6 +52,7 @@ pub mod directory;
 pub mod dns;
 pub mod http;
 pub mod limits;
+pub mod mutants;
 pub mod node;
 pub mod order;
 pub mod peer;

@@ -23,6 +23,7 @@ pub use formula::Formula;
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{MAX_REPLICAS, MAX_SHARES_PER_REPLICA, MAX_SHARING_ROWS, MAX_WEIGHT};
+use crate::mutants::{Mutant, planted};
 
 /// Index of a replica, from 0.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -334,7 +335,9 @@ impl Committee {
     /// The complement may fail: waiting for such a set never blocks, and any two of them share a correct replica.
     pub fn is_quorum(&self, set: ReplicaSet) -> bool {
         match &self.structure {
-            Structure::Threshold { faults } => set.len() + usize::from(*faults) >= self.len(),
+            Structure::Threshold { faults } => {
+                set.len() + usize::from(*faults) + usize::from(planted(Mutant::QuorumOffByOne)) >= self.len()
+            }
             _ => !self.is_kernel(self.everybody().difference(set)),
         }
     }
@@ -342,7 +345,9 @@ impl Committee {
     /// At least one member is correct.
     pub fn is_kernel(&self, set: ReplicaSet) -> bool {
         match &self.structure {
-            Structure::Threshold { faults } => set.len() > usize::from(*faults),
+            Structure::Threshold { faults } => {
+                set.len() + usize::from(planted(Mutant::KernelOffByOne)) > usize::from(*faults)
+            }
             Structure::Weights { weights, faults } => {
                 let weight = |id: ReplicaId| weights.get(id.index()).map_or(0, |&weight| u32::from(weight));
                 set.iter().map(weight).sum::<u32>() > u32::from(*faults)

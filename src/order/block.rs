@@ -19,6 +19,7 @@ use crate::crypto::digest::{Digest, hash};
 use crate::crypto::ed25519::{SecretKey, Signature};
 use crate::directory::Timestamp;
 use crate::limits::{MAX_BLOCK, MAX_PAYLOAD, MAX_ROUND};
+use crate::mutants::{Mutant, planted};
 
 const SIGNATURE_BYTES: usize = 64;
 
@@ -131,7 +132,8 @@ impl VerifiedBlock {
         let (block, signature) = Self::decode(public, bytes)?;
         block.check_header(public)?;
         let author = block.author();
-        if !public.identities[author.index()].verify(&signed_message(&block.digest), &signature) {
+        let signed = public.identities[author.index()].verify(&signed_message(&block.digest), &signature);
+        if !signed && !planted(Mutant::SignatureUnchecked) {
             return Err(BlockFault::Signature(author));
         }
         Ok(block)
@@ -192,7 +194,7 @@ impl VerifiedBlock {
 
     fn check_header(&self, public: &OrderPublic) -> Result<(), BlockFault> {
         let header = &self.header;
-        if header.epoch != public.epoch {
+        if header.epoch != public.epoch && !planted(Mutant::EpochUnchecked) {
             return Err(BlockFault::Epoch(header.epoch));
         }
         if !public.committee.contains(header.author) {
@@ -261,7 +263,10 @@ fn check_parents(public: &OrderPublic, header: &Header) -> Result<(), BlockFault
     let mut round_before = ReplicaSet::EMPTY;
     let mut own = false;
     for parent in &header.parents {
-        let ascends = previous.is_none_or(|previous| (previous.round, previous.author) < (parent.round, parent.author));
+        let ascends = previous.is_none_or(|previous| {
+            let twins = planted(Mutant::TwinParentsAllowed) && previous < parent;
+            (previous.round, previous.author) < (parent.round, parent.author) || twins
+        });
         let in_range = (oldest..header.round).contains(&parent.round);
         if !ascends || !in_range || !public.committee.contains(parent.author) {
             return Err(BlockFault::Parent(*parent));
@@ -275,10 +280,10 @@ fn check_parents(public: &OrderPublic, header: &Header) -> Result<(), BlockFault
     if header.round == 1 {
         return if header.gap { Err(BlockFault::Gap) } else { Ok(()) };
     }
-    if !public.committee.is_quorum(round_before) {
+    if !public.committee.is_quorum(round_before) && !planted(Mutant::ParentQuorumUnchecked) {
         return Err(BlockFault::NoQuorum);
     }
-    if !own && !header.gap { Err(BlockFault::OwnParent) } else { Ok(()) }
+    if !own && !header.gap && !planted(Mutant::GapNotRequired) { Err(BlockFault::OwnParent) } else { Ok(()) }
 }
 
 fn digest(public: &OrderPublic, signed: &[u8]) -> Digest {

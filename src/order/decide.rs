@@ -26,6 +26,7 @@ use std::collections::BTreeMap;
 use super::dag::{Dag, Handle};
 use super::public::OrderPublic;
 use crate::committee::{ReplicaId, ReplicaSet};
+use crate::mutants::{Mutant, planted};
 
 /// A leader's place in the order of leaders: round, then place within the round.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -82,11 +83,13 @@ impl Decisions {
     }
 
     fn indirect(&self, rule: &Rule) -> Result<Decision, TrustBroken> {
-        let first = Slot { round: rule.round + rule.public.wave.anchor_offset(), index: 0 };
+        let nearer = u64::from(planted(Mutant::AnchorTooNear));
+        let first = Slot { round: rule.round + rule.public.wave.anchor_offset() - nearer, index: 0 };
         for slot in self.leaders.range(first..).map(|(slot, _)| slot) {
             match self.decided.get(slot) {
                 Some(Decision::Skip) => {}
                 Some(Decision::Commit(anchor)) => return rule.under_anchor(*anchor),
+                Some(Decision::Undecided) | None if planted(Mutant::UndecidedAnchorPassed) => {}
                 Some(Decision::Undecided) | None => break,
             }
         }
@@ -121,10 +124,15 @@ impl Rule<'_> {
 
     fn direct(&self) -> Result<Decision, TrustBroken> {
         let committee = &self.public.committee;
-        if committee.is_quorum(self.authors(self.vote_round(), |voter| self.support(voter).is_none())) {
+        let against = self.authors(self.vote_round(), |voter| self.support(voter).is_none());
+        if committee.is_quorum(against) || planted(Mutant::SkipWithoutQuorum) && committee.is_kernel(against) {
             return Ok(Decision::Skip);
         }
-        let certified = |block| committee.is_quorum(self.authors(self.decision_round(), |c| self.certifies(c, block)));
+        let certified = |block| {
+            let certificates = self.authors(self.decision_round(), |certificate| self.certifies(certificate, block));
+            let kernel = planted(Mutant::CommitWithoutQuorum) && committee.is_kernel(certificates);
+            committee.is_quorum(certificates) || kernel
+        };
         self.the_one(self.dag.twins(self.round, self.leader).filter(|&block| certified(block)))
     }
 
@@ -133,6 +141,8 @@ impl Rule<'_> {
         let certificates: Vec<Handle> =
             history.into_iter().take_while(|block| block.round == self.decision_round()).collect();
         let certified = |block| certificates.iter().any(|&certificate| self.certifies(certificate, block));
+        let uncertified = planted(Mutant::AnchorNeedsNoCertificate) && !certificates.is_empty();
+        let certified = |block| certified(block) || uncertified;
         let found = self.the_one(self.dag.twins(self.round, self.leader).filter(|&block| certified(block)))?;
         Ok(if found == Decision::Undecided { Decision::Skip } else { found })
     }
@@ -152,7 +162,8 @@ impl Rule<'_> {
     fn certifies(&self, certificate: Handle, block: Handle) -> bool {
         let Some(body) = self.dag.body(certificate) else { return false };
         let voters = body.parents.iter().filter(|parent| parent.round == self.vote_round());
-        let supporters = voters.filter(|&&voter| self.support(voter) == Some(block));
+        let anything = planted(Mutant::CertificateWithoutSupport);
+        let supporters = voters.filter(|&&voter| self.support(voter) == Some(block) || anything);
         self.public.committee.is_quorum(supporters.map(|voter| voter.author).collect())
     }
 

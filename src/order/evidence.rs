@@ -21,6 +21,7 @@ use crate::codec;
 use crate::committee::ReplicaId;
 use crate::crypto::digest::Digest;
 use crate::limits::MAX_PROOFS_PER_CULPRIT;
+use crate::mutants::{Mutant, planted};
 use crate::rows::{Row, Table, TableRows};
 
 const ACCUSATION: u8 = 0;
@@ -88,7 +89,7 @@ impl Evidence {
     }
 
     pub fn was_said(&self, round: u64, culprit: ReplicaId, misdeed: Misdeed) -> bool {
-        self.said.contains_key(&(round, culprit, misdeed))
+        self.said.contains_key(&(round, culprit, misdeed)) && !planted(Mutant::EvidenceRepeated)
     }
 
     /// The rows to keep of a fault that is new; none if it was said before.

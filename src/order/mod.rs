@@ -36,10 +36,15 @@
 //! Liveness, with wave length five (a sketch, by counting): when the coin becomes known, f + 1 correct replicas have each
 //! fixed a quorum of votes. Every block of round r + 2 or later leads to a quorum of authors of round r + 1, so a block of
 //! round r that f + 1 authors of round r + 1 have as parent is in the history of every vote, made or yet to be made, and is
-//! committed directly if drawn. Counting parents over the correct blocks of round r + 1 gives at least f + 2 such blocks of
-//! round r, at most f of them by corrupt authors: a slot succeeds with probability at least 2/(3f + 1) against a scheduler
-//! that adapts to everything but the coin, and 2/3 against one that does not adapt. With wave length four there is one
-//! round less to mix in and the count degenerates from f = 3 on, against an adaptive scheduler: five is the default.
+//! in the past of every vote. Counting parents over the correct blocks of round r + 1 gives at least f + 2 such blocks of
+//! round r. A leader has to be timely, too ([`dag`]): a vote's past has to hold blocks of a kernel of authors of round r + 1
+//! that have it as parent. The same count one round up gives f + 2 blocks of round r + 1 in the past of every vote; over their
+//! (f + 2)(2f + 1) parents, at least (2 + 4f − f²)/2 slots of round r are parents of f + 1 of them, and are committed
+//! directly if drawn: three at n = 4, 7 and 10, at most f of them by corrupt authors, who can have twins. So a slot succeeds
+//! with probability at least 1/2 at n = 4 and 1/7 at n = 7 against a scheduler that adapts to everything but the coin.
+//! For more replicas this count promises nothing against such a scheduler: that is the price of leaders that cannot be
+//! back-dated. Against a scheduler that does not adapt, correct replicas' blocks are timely and the probability is 2/3 as
+//! without the condition. With wave length four there is one round less to mix in: five is the default.
 //!
 //! Other failure structures cannot be counted. Safety needs quorums that meet in a correct replica and nothing else; what
 //! liveness needs instead of the count, and how it is decided for a structure, is in [`crate::committee::check`].
@@ -125,6 +130,7 @@ use crate::crypto::coin::{CoinSecret, CoinValue};
 use crate::crypto::ed25519::SecretKey;
 use crate::directory::Timestamp;
 use crate::limits::{ACCEPT_WINDOW, ALIVE_ROUNDS, KEPT_ROUNDS, MAX_KEPT_BLOCK, MAX_UNORDERED_BYTES};
+use crate::mutants::{Mutant, planted};
 use crate::rows::Row;
 use coins::Coins;
 use dag::{Dag, Handle};
@@ -299,7 +305,8 @@ impl Order {
 
     /// The highest round of blocks that are kept; those of later rounds only show that their authors are ahead.
     fn accepted_up_to(&self) -> u64 {
-        self.own.last_round().max(self.dag.quorum_round()) + ACCEPT_WINDOW
+        let window = if planted(Mutant::FutureUnbounded) { u64::MAX / 2 } else { ACCEPT_WINDOW };
+        self.own.last_round().max(self.dag.quorum_round()) + window
     }
 
     fn note_latest(&mut self, block: &Arc<VerifiedBlock>) {
@@ -319,8 +326,10 @@ impl Order {
     fn is_welcome(&self, reference: &BlockRef) -> bool {
         match self.dag.twins(reference.round, reference.author).count() {
             0 => true,
-            twins if twins < self.public.committee.len() => self.suspended.is_parent(reference),
-            _ => self.suspended.is_wanted(reference),
+            twins if twins < self.public.committee.len() => {
+                self.suspended.is_parent(reference) && !planted(Mutant::WantedTwinRefused)
+            }
+            _ => self.suspended.is_wanted(reference) && !planted(Mutant::WantedTwinRefused),
         }
     }
 
@@ -371,7 +380,7 @@ impl Order {
                 continue;
             }
             self.note_latest(&block);
-            let has_payload = !block.payload().is_empty();
+            let has_payload = !block.payload().is_empty() && !planted(Mutant::UnorderedForgotten);
             let handle = self.dag.insert(Arc::clone(&block));
             self.inserted += 1;
             if has_payload && !self.dag.emitted(handle.round).contains(handle.author) {
@@ -447,7 +456,10 @@ impl Order {
         let agreed_time = sequence::agreed_time(&self.dag, committee, leader, self.cursor.agreed_time);
         self.cursor =
             Cursor { height: self.cursor.height + 1, round: slot.round, index: slot.index as u8, agreed_time };
-        let floor = self.cursor.floor(self.public.depth);
+        let floor = match planted(Mutant::FloorByOwnProgress) {
+            true => self.dag.quorum_round().saturating_sub(self.public.depth).max(self.dag.floor()),
+            false => self.cursor.floor(self.public.depth),
+        };
         let history = self.dag.past([leader], |block| block.round > floor && !self.dag.is_settled(block));
         let ordered = sequence::order(&self.dag, committee, leader, &coin, history);
         let leader = self.dag.reference(leader);
@@ -455,12 +467,12 @@ impl Order {
         let mut rows = vec![self.cursor.row()];
         for handle in ordered {
             let reference = self.dag.reference(handle);
-            if self.dag.set_emitted(handle.round, handle.author) {
+            if self.dag.set_emitted(handle.round, handle.author) || planted(Mutant::BothTwinsEmitted) {
                 let block = self.dag.block(handle).expect("blocks stay in memory until they are ordered");
                 rows.push(recovery::emitted_row(self.cursor.height, &reference));
                 blocks.push(Arc::clone(block));
             } else {
-                rows.push(recovery::passed_over_row(&reference));
+                rows.extend((!planted(Mutant::PassedOverForgotten)).then(|| recovery::passed_over_row(&reference)));
             }
             self.dag.settle(handle, MAX_KEPT_BLOCK);
         }
@@ -483,7 +495,11 @@ impl Order {
 
     fn alive(&self, round: u64) -> ReplicaSet {
         let lately = (round + 1).saturating_sub(ALIVE_ROUNDS).max(1)..=round;
-        lately.fold(ReplicaSet::EMPTY, |alive, round| alive.union(self.dag.emitted(round)))
+        let ordered = |round| match planted(Mutant::AliveByArrival) {
+            true => self.dag.authors(round),
+            false => self.dag.emitted(round),
+        };
+        lately.fold(ReplicaSet::EMPTY, |alive, round| alive.union(ordered(round)))
     }
 
     fn collect_garbage(&mut self, leader_round: u64, floor: u64, rows: &mut Vec<Row>) -> Vec<Arc<VerifiedBlock>> {
@@ -602,7 +618,8 @@ impl Order {
 
     /// A payload is not ordered yet, or somebody has a block of a later round than the own last one.
     pub fn unfinished(&self) -> bool {
-        !self.unordered.is_empty() || self.own.last_round() < self.dag.top()
+        let joins = self.own.last_round() < self.dag.top() && !planted(Mutant::JoinsNoRound);
+        !self.unordered.is_empty() || joins
     }
 
     /// Blocks with a payload that wait to be ordered, in no order that means anything.

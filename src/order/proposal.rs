@@ -13,6 +13,7 @@ use crate::crypto::coin::CoinSecret;
 use crate::crypto::ed25519::SecretKey;
 use crate::directory::Timestamp;
 use crate::limits::{CATCH_UP_ROUNDS, MAX_PAYLOAD};
+use crate::mutants::{Mutant, planted};
 
 /// What a replica knows of itself.
 pub(super) struct Own {
@@ -127,7 +128,11 @@ impl Order {
     pub fn begin_start(&mut self, record: Option<u64>, nonce: [u8; 32]) -> Startup {
         // A power cut may keep the block and lose the record written with it.
         let record = record.map(|round| round.max(self.own.last_round()));
+        let record = if planted(Mutant::MissingRecordIsZero) { record.or(Some(0)) } else { record };
         self.own.recorded = record.unwrap_or(0);
+        if planted(Mutant::FenceSkipped) {
+            self.start(Outcome::GoOn { last: self.own.recorded });
+        }
         Startup::new(Arc::clone(&self.public), self.own.id, record, nonce)
     }
 

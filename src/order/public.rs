@@ -7,9 +7,15 @@ use crate::crypto::coin::{CoinName, CoinPublic, CoinValue};
 use crate::crypto::digest::Digest;
 use crate::crypto::ed25519::PublicKey;
 use crate::limits::{MAX_LEADERS_PER_ROUND, ORDER_DEPTH, PARENTS_PER_REPLICA};
+use crate::mutants::{Mutant, planted};
 
 /// Rounds from a wave's leader to the blocks that carry shares of its coin: the same for both wave lengths.
-pub(super) const SHARE_OFFSET: u64 = 4;
+const SHARE_OFFSET: u64 = 4;
+
+/// [`SHARE_OFFSET`], but for a planted bug.
+pub(super) fn share_offset() -> u64 {
+    if planted(Mutant::CoinReleasedEarly) { SHARE_OFFSET - 1 } else { SHARE_OFFSET }
+}
 
 /// How many rounds a wave has. A wave starts in every round r; its leaders are blocks of round r.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
@@ -93,12 +99,13 @@ impl OrderPublic {
 
     /// The name of the coin that draws the leaders of `leader_round`.
     pub fn coin_name(&self, leader_round: u64) -> CoinName {
-        CoinName::new(&self.network, self.epoch, leader_round)
+        let round = if planted(Mutant::CoinWithoutRound) { 0 } else { leader_round };
+        CoinName::new(&self.network, self.epoch, round)
     }
 
     /// Whether blocks of `round` carry a coin share: the first rounds have no wave to carry one for.
     pub(super) fn carries_share(round: u64) -> bool {
-        round > SHARE_OFFSET
+        round > share_offset()
     }
 
     /// How many shares of a coin a block of `author` at `round` carries.
@@ -108,7 +115,7 @@ impl OrderPublic {
 
     /// The coin that a block of `round` carries a share of, if it carries one.
     pub fn share_name(&self, round: u64) -> Option<CoinName> {
-        Self::carries_share(round).then(|| self.coin_name(round - SHARE_OFFSET))
+        Self::carries_share(round).then(|| self.coin_name(round - share_offset()))
     }
 
     /// The leaders of a round, in the order of their slots, drawn by its coin.

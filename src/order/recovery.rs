@@ -17,6 +17,7 @@ use crate::committee::ReplicaId;
 use crate::crypto::digest::Digest;
 use crate::directory::Timestamp;
 use crate::limits::KEPT_ROUNDS;
+use crate::mutants::{Mutant, planted};
 use crate::rows::{Row, Table, TableRows};
 
 /// Key of the cursor in [`Table::Meta`].
@@ -124,7 +125,8 @@ impl Recovered {
             let slot = decode_emitted(key, value).filter(|slot| slot.round <= cursor.round);
             slot.ok_or_else(|| RecoveryError::Emitted(key.clone()))
         });
-        let settled = slots.collect::<Result<_, _>>()?;
+        let mut settled: BTreeSet<BlockRef> = slots.collect::<Result<_, _>>()?;
+        settled.retain(|_| !planted(Mutant::EmittedForgotten));
         Ok(Self { cursor, depth, settled, ..Self::default() })
     }
 

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use super::block::{BlockRef, VerifiedBlock};
 use crate::committee::{Committee, ReplicaId, ReplicaSet};
 use crate::limits::{MAX_FETCHED_REFERENCES, MAX_SUSPENDED_BLOCKS, MAX_SUSPENDED_BYTES};
+use crate::mutants::{Mutant, planted};
 
 struct Waiting {
     block: Arc<VerifiedBlock>,
@@ -125,7 +126,8 @@ impl Suspended {
     }
 
     fn evict(&mut self, author: usize) {
-        while self.by_author[author].len() > MAX_SUSPENDED_BLOCKS || self.bytes[author] > MAX_SUSPENDED_BYTES {
+        let over = |blocks: usize, bytes: usize| blocks > MAX_SUSPENDED_BLOCKS || bytes > MAX_SUSPENDED_BYTES;
+        while over(self.by_author[author].len(), self.bytes[author]) && !planted(Mutant::FutureUnbounded) {
             let farthest = *self.by_author[author].last_key_value().expect("over its allowance, hence not empty").0;
             self.remove(&farthest);
         }
@@ -188,6 +190,9 @@ impl Suspended {
     /// yet, first those who should have them.
     pub fn requests(&mut self, me: ReplicaId) -> Vec<(ReplicaId, Vec<BlockRef>)> {
         let mut chosen = BTreeSet::new();
+        if planted(Mutant::MissingAskedOnce) {
+            return Vec::new();
+        }
         for blocks in &self.by_author {
             let wanted: BTreeSet<BlockRef> = blocks
                 .values()

@@ -3,9 +3,15 @@
 
 mod adversary;
 mod blocks;
+mod checks;
+mod corrupt;
+#[cfg(feature = "mutants")]
+mod mutants;
+mod races;
 mod scenarios;
 mod simulation;
 mod structures;
+mod swarm;
 mod world;
 
 use std::sync::Arc;

@@ -104,10 +104,9 @@ fn draw_one_certificate(drawing: &mut Drawing) -> (u8, Vec<u8>) {
     let w: Vec<u8> = ALL.into_iter().filter(|&author| author != x).collect();
     let with_x = [x, w[0], w[1]];
     drawing.full_rounds(1, &ALL);
-    // Only its own next blocks lead to the leader …
-    for _ in 0..2 {
-        drawing.round(&[(x, &with_x), (w[0], &w), (w[1], &w), (w[2], &w)]);
-    }
+    // It is timely by two of the next round, but only its own block after those leads to both …
+    drawing.round(&[(x, &with_x), (w[0], &with_x), (w[1], &w), (w[2], &w)]);
+    drawing.round(&[(x, &with_x), (w[0], &w), (w[1], &w), (w[2], &w)]);
     // … until three of four votes do, but only one certificate has all three as parents.
     drawing.round(&[(x, &with_x), (w[0], &with_x), (w[1], &with_x), (w[2], &w)]);
     drawing.round(&[(x, &with_x), (w[0], &w), (w[1], &w), (w[2], &w)]);
@@ -127,9 +126,8 @@ fn a_leader_that_half_of_the_votes_leave_out_is_not_skipped_directly() {
     let w: Vec<u8> = ALL.into_iter().filter(|&author| author != x).collect();
     let with_x = [x, w[0], w[1]];
     drawing.full_rounds(1, &ALL);
-    for _ in 2..=3 {
-        drawing.round(&[(x, &with_x), (w[0], &w), (w[1], &w), (w[2], &w)]);
-    }
+    drawing.round(&[(x, &with_x), (w[0], &with_x), (w[1], &w), (w[2], &w)]);
+    drawing.round(&[(x, &with_x), (w[0], &w), (w[1], &w), (w[2], &w)]);
     drawing.round(&[(x, &with_x), (w[0], &with_x), (w[1], &w), (w[2], &w)]);
     drawing.full_rounds(1, &ALL);
     assert_eq!(drawing.committed(), [], "the second leader waits for the first");

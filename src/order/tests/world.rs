@@ -8,18 +8,24 @@ use rand_core::{RngCore, SeedableRng};
 
 use super::super::startup::{Answer, Question, Startup};
 use super::*;
+use crate::mutants::{Mutant, planted};
 use crate::rows::Table;
 
 /// Virtual time of one usual message delay.
 pub const DELAY: u64 = 1000;
 
 #[derive(Clone)]
-enum Message {
+pub enum Message {
     Block(Arc<VerifiedBlock>),
-    Fetch { refs: Vec<BlockRef>, above: u64 },
+    Fetch {
+        refs: Vec<BlockRef>,
+        above: u64,
+    },
     Blocks(Vec<Arc<VerifiedBlock>>),
     Question(Question),
     Answer(Answer),
+    /// As they came, from a corrupt replica: to be checked like anything from a link.
+    Bytes(Vec<u8>),
 }
 
 enum Event {
@@ -43,6 +49,8 @@ pub enum Schedule {
     AgainstTurns,
     /// As uniform, but everything from and to the last replica takes ten times as long.
     SlowLast,
+    /// Each block reaches a drawn half of the others soon and the rest some rounds later, so that votes are divided.
+    Divided,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,6 +64,27 @@ pub enum Behaviour {
     FalseShares,
     /// Never runs.
     Dead,
+    /// As [`Self::Withhold`], and floods everybody with blocks of future rounds whose parents nobody made.
+    Flood,
+    /// Blocks in the names of others, with signatures that are not theirs.
+    Forge,
+    /// Blocks of others, as they made them in another epoch.
+    Replay,
+    /// Blocks that break a rule: without their author's previous block, without a quorum of parents, with twins as parents.
+    Malformed,
+    /// Any time but the right one.
+    LieAboutTime,
+    /// Twins with different parents, each to whom the dice say.
+    Fork,
+    /// Blocks are made in time and shown up to sixty delays later.
+    BackDate,
+}
+
+/// What a checker found: which, and what. Checkers panic with it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Failure {
+    pub checker: &'static str,
+    pub detail: String,
 }
 
 #[derive(Clone)]
@@ -144,6 +173,17 @@ pub struct World {
     replicas: Vec<Replica>,
     /// What correct replicas sent for a slot.
     spoken: BTreeMap<(u64, ReplicaId), BlockRef>,
+    /// Every block that was sent, and the last own one of each replica.
+    seen: BTreeMap<BlockRef, Arc<VerifiedBlock>>,
+    last: BTreeMap<ReplicaId, Arc<VerifiedBlock>>,
+    /// The first commit at each height, by whichever correct replica.
+    pub history: Vec<Entry>,
+    /// Slots of the history.
+    slots: BTreeSet<(u64, ReplicaId)>,
+    /// Equivocations reported, with the reporter and its life.
+    reported: BTreeSet<(ReplicaId, u32, ReplicaId, u64)>,
+    /// Whether to look at coin shares: it costs five verifications a block.
+    pub check_coins: bool,
     pub faults: Vec<(ReplicaId, Fault)>,
     pub rounds_made: u64,
 }
@@ -173,6 +213,12 @@ impl World {
             sent: 0,
             replicas,
             spoken: BTreeMap::new(),
+            seen: BTreeMap::new(),
+            last: BTreeMap::new(),
+            history: Vec::new(),
+            slots: BTreeSet::new(),
+            reported: BTreeSet::new(),
+            check_coins: false,
             faults: Vec::new(),
             rounds_made: 0,
         };
@@ -220,7 +266,42 @@ impl World {
         running.into_iter().all(|order| !order.unfinished())
     }
 
-    fn random(&mut self, below: u64) -> u64 {
+    pub fn behaviour(&self, replica: ReplicaId) -> Behaviour {
+        self.replicas[replica.index()].behaviour
+    }
+
+    /// A block that somebody sent.
+    pub fn sent(&self, reference: &BlockRef) -> Option<&Arc<VerifiedBlock>> {
+        self.seen.get(reference)
+    }
+
+    /// The last own block that a replica sent.
+    pub fn last_of(&self, replica: ReplicaId) -> Option<Arc<VerifiedBlock>> {
+        self.last.get(&replica).cloned()
+    }
+
+    /// Whether the slot of a block was not executed yet; it is now.
+    pub fn take_slot(&mut self, block: &BlockRef) -> bool {
+        self.slots.insert((block.round, block.author))
+    }
+
+    /// Whether this is the reporter's first report of this slot since it started.
+    pub fn note_report(&mut self, reporter: ReplicaId, author: ReplicaId, round: u64) -> bool {
+        let life = self.replicas[reporter.index()].life;
+        self.reported.insert((reporter, life, author, round))
+    }
+
+    pub fn running_correct(&self) -> impl Iterator<Item = (u8, &[Entry])> {
+        let running = self.correct().filter(|replica| replica.order.is_some());
+        running.map(|replica| (replica.order.as_ref().unwrap().own.id().0, replica.log.as_slice()))
+    }
+
+    /// The blocks of `author` that `replica` keeps while their parents are missing.
+    pub fn kept_of(&self, replica: ReplicaId, author: ReplicaId) -> usize {
+        self.replicas[replica.index()].order.as_ref().map_or(0, |order| order.suspended.len_of(author))
+    }
+
+    pub fn random(&mut self, below: u64) -> u64 {
         self.rng.next_u64() % below
     }
 
@@ -354,6 +435,7 @@ impl World {
                 usual + 30 * DELAY
             }
             (Schedule::SlowLast, _) if [from, to].contains(&r(n as u8 - 1)) => 10 * usual,
+            (Schedule::Divided, Message::Block(_)) if self.random(2) == 0 => usual + self.random(6) * DELAY,
             _ => usual,
         }
     }
@@ -371,6 +453,14 @@ impl World {
                 let effects = order.receive(from, block);
                 self.perform(to, effects);
             }
+            Message::Bytes(bytes) => {
+                if let Ok(block) = VerifiedBlock::verify(&self.keys.public, bytes) {
+                    let block = Arc::new(block);
+                    self.seen.insert(block.reference(), Arc::clone(&block));
+                    let effects = self.replicas[to.index()].order.as_mut().unwrap().receive(from, block);
+                    self.perform(to, effects);
+                }
+            }
             Message::Blocks(blocks) => {
                 for block in blocks {
                     let effects = self.replicas[to.index()].order.as_mut().unwrap().receive(from, block);
@@ -379,7 +469,7 @@ impl World {
                 let effects = self.replicas[to.index()].order.as_mut().unwrap().fetched(from);
                 self.perform(to, effects);
             }
-            Message::Fetch { refs, above } if behaviour != Behaviour::Withhold => {
+            Message::Fetch { refs, above } if ![Behaviour::Withhold, Behaviour::Flood].contains(&behaviour) => {
                 let blocks = self.serve(to, &refs, above);
                 self.send(to, from, Message::Blocks(blocks));
             }
@@ -432,6 +522,10 @@ impl World {
                     state.disk.writes.push(Write::Block(block.reference(), block.bytes().to_vec()));
                 }
                 Effect::Persist(block) => {
+                    if planted(Mutant::SentBeforeDurable) {
+                        self.broadcast(replica, &block);
+                    }
+                    let state = &mut self.replicas[replica.index()];
                     state.disk.writes.push(Write::Block(block.reference(), block.bytes().to_vec()));
                     state.disk.writes.push(Write::Record(block.round()));
                     let (life, writes, round) = (state.life, state.disk.writes.len(), block.round());
@@ -443,13 +537,23 @@ impl World {
                 Effect::Fetch { from, refs, above } => self.send(replica, from, Message::Fetch { refs, above }),
                 Effect::Commit(commit) => {
                     assert_eq!(commit.height, state.log.len() as u64 + 1, "seed {}", self.seed);
-                    state.log.push(Entry::of(&commit));
+                    let entry = Entry::of(&commit);
+                    state.log.push(entry.clone());
                     state.disk.writes.push(Write::Rows(commit.rows));
+                    if state.behaviour == Behaviour::Correct {
+                        self.check_commit(replica, entry);
+                    }
+                }
+                Effect::Fault(fault) => {
+                    if state.behaviour == Behaviour::Correct {
+                        self.check_fault(replica, &fault);
+                    }
+                    self.faults.push((replica, fault));
                 }
                 Effect::Keep(rows) => state.disk.writes.push(Write::Rows(rows)),
-                Effect::Fault(fault) => self.faults.push((replica, fault)),
             }
         }
+        self.check_bounds(replica);
         self.propose(replica);
     }
 
@@ -464,7 +568,25 @@ impl World {
         };
         if behaviour == Behaviour::Correct {
             let spoken = self.spoken.insert((block.round(), replica), block.reference());
-            assert!(spoken.is_none_or(|spoken| spoken == block.reference()), "seed {}: equivocation", self.seed);
+            let same = spoken.is_none_or(|spoken| spoken == block.reference());
+            self.require("no equivocation", same, || format!("replica {replica} contradicts itself: {block:?}"));
+            self.check_share(block);
+        }
+        self.seen.insert(block.reference(), Arc::clone(block));
+        self.last.insert(replica, Arc::clone(block));
+        if self.behaviour(replica) == Behaviour::BackDate {
+            let delay = self.random(60 * DELAY);
+            for peer in self.keys.public.committee.ids().filter(|&peer| peer != replica) {
+                let message = Message::Block(Arc::clone(block));
+                self.schedule_in(delay, Event::Deliver { from: replica, to: peer, message });
+            }
+            return;
+        }
+        if let Some(messages) = self.tamper(replica, block) {
+            for (peer, message) in messages {
+                self.send(replica, peer, message);
+            }
+            return;
         }
         let chosen = self.random(self.replicas.len() as u64) as u8;
         for peer in self.keys.public.committee.ids().filter(|&peer| peer != replica) {

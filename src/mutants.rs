@@ -1,0 +1,163 @@
+//! Planted bugs: one-line mistakes at the true places of the code, to see that the simulators notice them.
+//!
+//! With the feature `mutants`, which a release build refuses, a thread can choose one of them ([`plant`]); all code on
+//! that thread then makes that mistake. Without the feature [`planted`] is a constant `false`, and nothing of a mutant is
+//! compiled in. `make mutants` runs the ordinary simulators, with their ordinary checkers, once for each mutant, and fails
+//! if one of them survives.
+
+#[cfg(all(feature = "mutants", not(debug_assertions)))]
+compile_error!("the feature `mutants` plants bugs; it is for tests and never part of a release build");
+
+macro_rules! mutants {
+    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+        /// A mistake that can be planted. Each says what it breaks.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+        pub enum Mutant {
+            $($(#[doc = $doc])+ $name,)+
+        }
+
+        impl Mutant {
+            pub const ALL: &[Self] = &[$(Self::$name,)+];
+        }
+    };
+}
+
+mutants! {
+    // --- sets of replicas ---
+    /// One replica less is a quorum: two quorums may share nobody correct.
+    QuorumOffByOne,
+    /// One replica less is a kernel: it may be corrupt replicas alone.
+    KernelOffByOne,
+
+    // --- valid blocks ---
+    /// Any 64 bytes are a signature: everybody speaks for everybody.
+    SignatureUnchecked,
+    /// Blocks of other epochs pass for blocks of this one: what was said once is said again.
+    EpochUnchecked,
+    /// A block needs no quorum of parents of the round before: anchors need not have certificates in their past.
+    ParentQuorumUnchecked,
+    /// A block that leaves out its author's previous one needs no mark.
+    GapNotRequired,
+    /// Both twins of a slot may be parents of one block.
+    TwinParentsAllowed,
+
+    // --- the coin ---
+    /// A share is released one round early: the adversary knows the leaders before the votes are fixed.
+    CoinReleasedEarly,
+    /// The coin's name leaves out the round: all rounds have one coin, known from the first on.
+    CoinWithoutRound,
+
+    /// Coin shares are not checked: one liar makes the others draw different leaders.
+    CoinUnchecked,
+    /// A block is made before the coin that the round before carries is known: with bad shares it may never be.
+    RoundBeforeCoin,
+
+    // --- the graph and the decision rule ---
+    /// A block supports the twin that came first here, not the one in its past.
+    SupportByArrival,
+    /// A leader's block is voted for however late it came: back-dated ones lead.
+    LateLeaders,
+    /// A block of the decision round certifies what it has votes next to, not what they vote for.
+    CertificateWithoutSupport,
+    /// A kernel of votes against a leader skips it: others may have certificates.
+    SkipWithoutQuorum,
+    /// A kernel of certificates commits a leader: an anchor need not have one of them in its past.
+    CommitWithoutQuorum,
+    /// An undecided anchor is passed over for the next one.
+    UndecidedAnchorPassed,
+    /// The anchor may be a leader of the decision round, whose past holds no certificate.
+    AnchorTooNear,
+    /// An anchor commits a leader that it has in its past, certified or not.
+    AnchorNeedsNoCertificate,
+
+    // --- the order inside a commit ---
+    /// Blocks are ordered by their own round: back-dated ones come first.
+    OrderByOwnRound,
+    /// Ties are broken by the number of the replica, not by the coin.
+    FixedAuthorPriority,
+    /// A slot is taken by a digest: both twins are executed.
+    BothTwinsEmitted,
+    /// Of twins the one that came first here is executed.
+    TwinsByArrival,
+    /// What a leader may still emit depends on how far this replica has come.
+    FloorByOwnProgress,
+    /// Who counts as alive is read off what came here, not off what was ordered.
+    AliveByArrival,
+    /// Agreed time is the latest stamp among the parents: one liar sets the clock.
+    TimeIsMaximum,
+    /// Agreed time is the mean of the stamps: one liar sets the clock.
+    TimeIsMean,
+    /// Agreed time may go back.
+    TimeNotMonotone,
+
+    // --- own blocks ---
+    /// A block is shown before it is durable: a crash makes its author contradict itself.
+    SentBeforeDurable,
+    /// A replica that has decided joins no further round: those who need its blocks wait for ever.
+    JoinsNoRound,
+    /// Blocks that wait to be ordered are not remembered: rounds stop too early.
+    UnorderedForgotten,
+
+    // --- start and recovery ---
+    /// A replica proposes before anybody has answered its start-up question.
+    FenceSkipped,
+    /// Answers of a kernel, not of a quorum, are enough to start.
+    FenceByKernel,
+    /// A replica without a record resumes one round above the highest answer, not two.
+    ResumeAtNextRound,
+    /// A missing own record passes for "never made a block".
+    MissingRecordIsZero,
+    /// Ordered slots are not read back at a start.
+    EmittedForgotten,
+    /// Twins that were passed over are not written down.
+    PassedOverForgotten,
+
+    // --- bounds ---
+    /// Blocks of any future round are kept, without a limit.
+    FutureUnbounded,
+    /// A twin that a waiting block has as parent is refused.
+    WantedTwinRefused,
+    /// What is missing is asked for once, and never again.
+    MissingAskedOnce,
+    /// The same equivocation is reported again and again.
+    EvidenceRepeated,
+}
+
+impl Mutant {
+    /// By its name in this file, as printed by `make mutants`.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|mutant| format!("{mutant:?}") == name)
+    }
+}
+
+#[cfg(feature = "mutants")]
+mod chosen {
+    use std::cell::Cell;
+
+    use super::Mutant;
+
+    thread_local! {
+        static PLANTED: Cell<Option<Mutant>> = const { Cell::new(None) };
+    }
+
+    /// Makes this thread make the mistake from now on; with `None`, none.
+    pub fn plant(mutant: Option<Mutant>) {
+        PLANTED.set(mutant);
+    }
+
+    /// Whether this thread is to make the mistake.
+    #[inline]
+    pub fn planted(mutant: Mutant) -> bool {
+        PLANTED.get() == Some(mutant)
+    }
+}
+
+#[cfg(feature = "mutants")]
+pub use chosen::{plant, planted};
+
+/// Whether this thread is to make the mistake: never, without the feature `mutants`.
+#[cfg(not(feature = "mutants"))]
+#[inline(always)]
+pub const fn planted(_: Mutant) -> bool {
+    false
+}
