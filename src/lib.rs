@@ -25,7 +25,7 @@
 //! | [`directory`] | names, titles, operations, the rules, zone files, what is published |
 //! | [`ca`] | certificates from state: authorize, build, lint |
 //! | [`signing`] | which signature is due, who signs it, shares → signature; zone versions, renewals |
-//! | [`store`] | RocksDB and memory behind one trait; the [`View`](store::view::View) that readers see |
+//! | [`store`] | RocksDB and memory behind one trait; the root over all rows; the [`View`](store::view::View) that readers see |
 //! | [`replica`] | the whole node as a value: inputs → effects; the replicated state machine |
 //! | [`peer`], [`dns`], [`http`] | links between replicas; answers to resolvers; the owners' API |
 //! | [`client`] | for owners: submit, vote, believe no single replica |
@@ -36,7 +36,8 @@
 //! Invariants, each with the module that argues it: a replica's own block is durable before anybody sees it ([`store`],
 //! [`replica`]); commits are a function of the graph ([`order`]); whatever is ordered has an answer and nothing panics on it
 //! ([`replica::machine`]); a nonce answers once ([`signing`]); only linted bytes are signed as certificates ([`ca`]); equal
-//! serials are equal zones, to the byte ([`replica::zones`]).
+//! serials are equal zones, to the byte ([`replica::zones`]); a head is signed only when it is durable ([`replica::heads`]), and
+//! nothing that is not under a signed root becomes state ([`replica::sync`]).
 //!
 //! Functional core: `order`, `directory`, `ca`, `signing`, `replica` take values and give values; they have no clock,
 //! socket, disk, thread or hash-map order. Start reading at [`order`], then [`directory`], then [`replica`].

@@ -210,6 +210,51 @@ pub const STORE_LOG: u64 = 32 * 1024 * 1024;
 /// Files that RocksDB holds open. Each keeps its index in memory.
 pub const STORE_OPEN_FILES: i32 = 128;
 
+/// Bits of a row's place that choose its bucket. With 2¹⁴ buckets, one of a million rows is 61 rows long: 4 KiB hashed for
+/// a change, and the digests of all buckets together take 640 KiB, one message.
+pub const STATE_BUCKET_BITS: u32 = 14;
+
+/// Rows read at a time by whoever reads all of them.
+pub const ROWS_AT_A_TIME: usize = 4096;
+
+// --- heads and the copying of state ---
+
+/// Milliseconds of agreed time between two heads: four a second cost each replica some 3 % of a core, and a change waits
+/// for its proof no longer than a resolver waits for a retry.
+pub const HEAD_INTERVAL_MS: u64 = 250;
+/// Heads of ours that wait for their signature. A head covers all before it, so older ones are let go.
+pub const PENDING_HEADS: usize = 8;
+/// Shares kept of each peer: it may be some heads ahead of us.
+pub const HEADS_PER_PEER: usize = 4;
+/// Bytes of a signed head, or of a head with a share: nine numbers and digests, and 96 bytes.
+pub const MAX_HEAD_MESSAGE: usize = 512;
+/// Milliseconds of agreed time between two checkpoints.
+pub const CHECKPOINT_INTERVAL_MS: u64 = 60_000;
+/// Operations after which a checkpoint comes earlier, so that under load those who join have little to replay.
+pub const CHECKPOINT_OPERATIONS: u64 = 5_000;
+/// Milliseconds of agreed time between two checkpoints all the same: each writes the memory's rows to the disk, some 20 ms.
+pub const CHECKPOINT_PAUSE_MS: u64 = 2_000;
+/// Rounds that a replica may be behind a signed checkpoint and still pull all blocks between.
+pub const SYNC_BEHIND_ROUNDS: u64 = 2 * ORDER_DEPTH;
+/// Operations that a replica may be behind a signed checkpoint and still execute all of them: each costs about 0.1 ms.
+pub const SYNC_BEHIND_OPERATIONS: u64 = 10_000;
+/// Rows copied in the time that an operation takes to execute, about: a large state is not copied for little.
+pub const SYNC_ROWS_PER_OPERATION: u64 = 8;
+/// Rounds of blocks kept below the newest signed checkpoint: minutes at the fastest pace, days on a quiet cluster. Whoever
+/// is further behind copies the state.
+pub const BLOCKS_KEPT_ROUNDS: u64 = 10 * ORDER_DEPTH;
+/// Rounds kept even if the blocks are large: what a replica [`SYNC_BEHIND_ROUNDS`] behind still needs, while the others move
+/// on.
+pub const MIN_BLOCKS_KEPT_ROUNDS: u64 = SYNC_BEHIND_ROUNDS + 2 * ORDER_DEPTH;
+/// Bytes of blocks on the disk beyond which no more than [`MIN_BLOCKS_KEPT_ROUNDS`] are kept.
+pub const STORE_BLOCKS: u64 = 4 * 1024 * 1024 * 1024;
+/// Rounds pruned at a time: each step leaves a tombstone.
+pub const PRUNE_STEP_ROUNDS: u64 = 1024;
+/// Bytes of state in one message, unless one bucket is larger and comes in pieces.
+pub const SYNC_CHUNK: usize = 1024 * 1024;
+/// Ticks that a peer may take for one piece of the state before others are asked: 5 s for a megabyte.
+pub const SYNC_PATIENCE: u64 = 20;
+
 // --- peer ---
 
 /// Bytes of one block on a link: its payload, and room for parents, coin share and signature at 64 replicas.
@@ -437,6 +482,16 @@ pub const CORE_BATCH: usize = 256;
 pub const FLUSH_INTERVAL: std::time::Duration = std::time::Duration::from_millis(10);
 /// Time after which the core asks again for what is missing: links lose messages only when they break.
 pub const RETRY_INTERVAL: std::time::Duration = std::time::Duration::from_millis(250);
+/// Requests for state that wait for the thread that answers them.
+pub const STATE_REQUESTS: usize = 64;
+/// Time without a request after which the copy of a state that others took is closed.
+pub const STATE_IDLE: std::time::Duration = std::time::Duration::from_secs(30);
+/// Time that one copy is held for those who take it, at most: its files take room.
+pub const STATE_HELD: std::time::Duration = std::time::Duration::from_secs(1800);
+/// Time between two steps of the scrubber, of [`ROWS_AT_A_TIME`] rows each: a million rows are read in an hour.
+pub const SCRUB_PAUSE: std::time::Duration = std::time::Duration::from_secs(15);
+/// Ticks of the core between two looks at what the blocks take on the disk.
+pub const BLOCK_BYTES_TICKS: u64 = 240;
 /// Time that tasks have to end when the process is told to stop.
 pub const STOP_WITHIN: std::time::Duration = std::time::Duration::from_secs(2);
 /// Characters shown of the version that a replica claims to be.
@@ -456,3 +511,5 @@ pub const BENCH_REGISTER_WORKERS: usize = 32;
 pub const BENCH_LATENCIES: usize = 100_000;
 /// How often a node of the ordering benchmark looks whether operations are due.
 pub const BENCH_TICK: std::time::Duration = std::time::Duration::from_millis(1);
+/// Commits after which the recovery benchmark compares roots.
+pub const BENCH_RECOVERY_COMMITS: u64 = 1000;

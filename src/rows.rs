@@ -37,6 +37,43 @@ pub enum Table {
     Evidence = 12,
 }
 
+impl Table {
+    /// The tables of the agreed state, by number: equal on all replicas at equal heights.
+    pub const STATE: [Self; 12] = [
+        Self::Meta,
+        Self::Title,
+        Self::History,
+        Self::Outcome,
+        Self::Task,
+        Self::Nonces,
+        Self::Signed,
+        Self::Certificate,
+        Self::Emitted,
+        Self::Version,
+        Self::Sealed,
+        Self::Backlog,
+    ];
+
+    pub fn is_state(self) -> bool {
+        Self::STATE.contains(&self)
+    }
+
+    /// The table of the state with this number.
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::STATE.get(usize::from(number)).copied()
+    }
+}
+
+// Whoever adds a table to the state adds it to the list, at its number. What is local comes after.
+const _: () = {
+    let mut number = 0;
+    while number < Table::STATE.len() {
+        assert!(Table::STATE[number] as usize == number);
+        number += 1;
+    }
+    assert!(Table::Evidence as usize == Table::STATE.len());
+};
+
 /// One change: a row written, or deleted if there is no value.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Row {

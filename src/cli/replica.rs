@@ -9,11 +9,20 @@ use crate::node::run::{self, Conduct};
 
 /// Run one replica in the foreground, until SIGTERM or Ctrl-C.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  torrens replica --dir demo/replica-1")]
+#[command(after_help = "\
+A replica whose disk was lost, or whose database is damaged, comes back with --lost-disk: it asks the others what it last
+said, copies the state they signed, and goes on under the same name. Use it for that start only.
+
+Examples:
+  torrens replica --dir demo/replica-1
+  torrens replica --dir demo/replica-1 --lost-disk")]
 pub struct ReplicaArgs {
     /// The replica's directory: replica.toml, secrets.key and data
     #[arg(long, value_name = "DIR")]
     dir: PathBuf,
+    /// The data directory is lost or damaged: begin with an empty one
+    #[arg(long)]
+    lost_disk: bool,
     /// Stop when standard input ends: for a parent that must not leave orphans
     #[arg(long)]
     until_stdin_ends: bool,
@@ -26,6 +35,7 @@ pub struct ReplicaArgs {
 impl ReplicaArgs {
     pub fn run(self) -> anyhow::Result<()> {
         let conduct = Conduct {
+            lost_disk: self.lost_disk,
             #[cfg(feature = "misbehave")]
             misbehave: self.misbehave,
         };

@@ -35,7 +35,7 @@ pub struct Api {
     pub inputs: SyncSender<Input>,
     pub exposed: watch::Receiver<Arc<Snapshot>>,
     pub view: Arc<arc_swap::ArcSwap<View>>,
-    pub reader: RocksReader,
+    pub reader: Arc<arc_swap::ArcSwap<RocksReader>>,
     pub mesh: MeshHandle,
     /// Permits to check an envelope.
     pub envelope_checks: Semaphore,
@@ -69,7 +69,7 @@ impl Api {
     }
 
     fn kept(&self, prefix: &[u8], limit: usize) -> TableRows {
-        self.reader.page(Table::Evidence, prefix, None, limit).unwrap_or_else(|error| {
+        self.reader.load().page(Table::Evidence, prefix, None, limit).unwrap_or_else(|error| {
             tracing::error!(%error, "evidence cannot be read");
             Vec::new()
         })
@@ -78,7 +78,7 @@ impl Api {
     /// The newest entries of a title's history, oldest first. The store may be ahead of the snapshot, never behind what
     /// the snapshot's title says.
     fn entries(&self, title: &Title) -> Vec<HistoryEntry> {
-        let rows = self.reader.scan(Table::History, &crate::directory::state::title_key(&title.name));
+        let rows = self.reader.load().scan(Table::History, &crate::directory::state::title_key(&title.name));
         let rows = rows.unwrap_or_else(|error| {
             tracing::error!(%error, "history cannot be read");
             Vec::new()

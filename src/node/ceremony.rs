@@ -8,7 +8,7 @@
 //! DIR/trust/ZONE.key, .ds     DNSKEY and DS in zone-file form (the root zone: root.key)
 //! DIR/trust/ca.pem            the authority's certificate
 //! DIR/keys/registry.key       owner of the names that the zone files bring
-//! DIR/replica-I/replica.toml, secrets.key, data/
+//! DIR/replica-I/replica.toml, secrets.key, genesis, data/
 //! ```
 
 use std::collections::BTreeMap;
@@ -42,6 +42,9 @@ use crate::limits::{DNSKEY_TTL, RSA_PRIME_BITS};
 use crate::replica::genesis::{Authority, Genesis, GenesisZone};
 use crate::signing::rrsig::{dnskey_text, ds_text};
 use crate::store::rocks::RocksStore;
+
+/// What the network starts from, beside the data directory, for a replica that loses that. It is the same for all.
+pub const GENESIS_FILE: &str = "genesis";
 
 /// What to deal.
 pub struct Deal {
@@ -257,6 +260,8 @@ fn write_replica(
     };
     config.write(&home.join("replica.toml"))?;
     bundle.write(&home.join("secrets.key"))?;
+    let path = home.join(GENESIS_FILE);
+    fs::write(&path, genesis).with_context(|| format!("cannot write {}", path.display()))?;
     RocksStore::create(&home.join("data"), network, genesis)?;
     Ok(())
 }

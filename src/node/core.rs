@@ -9,16 +9,20 @@ use arc_swap::ArcSwap;
 use tokio::sync::{oneshot, watch};
 
 use super::clock;
+use super::state_service::StateService;
 use crate::committee::ReplicaId;
-use crate::limits::{CORE_BATCH, FLUSH_INTERVAL, RETRY_INTERVAL};
+use crate::limits::{
+    BLOCK_BYTES_TICKS, CORE_BATCH, FLUSH_INTERVAL, MIN_BLOCKS_KEPT_ROUNDS, RETRY_INTERVAL, STORE_BLOCKS,
+};
 use crate::order::BlockRef;
 use crate::peer::{MeshHandle, PeerEvent};
 use crate::replica::door::Submission;
+use crate::replica::heads::Head;
 use crate::replica::machine::Snapshot;
 use crate::replica::message::PeerMessage;
 use crate::replica::report::DoorRefusal;
-use crate::replica::{Effect, Replica};
-use crate::store::rocks::RocksStore;
+use crate::replica::{Effect, Replica, sync};
+use crate::store::rocks::{RocksReader, RocksStore};
 use crate::store::view::View;
 use crate::store::{Batch, Durability, Store, StoreError};
 
@@ -26,6 +30,8 @@ use crate::store::{Batch, Durability, Store, StoreError};
 pub enum Input {
     Peer(PeerEvent),
     Submit(Submission, oneshot::Sender<Result<(), DoorRefusal>>),
+    /// Stored rows are not what was written.
+    Damaged(StoreError),
     Stop,
 }
 
@@ -33,6 +39,25 @@ pub enum Input {
 pub struct Published {
     pub view: Arc<ArcSwap<View>>,
     pub exposed: watch::Sender<Arc<Snapshot>>,
+    pub reader: Arc<ArcSwap<RocksReader>>,
+}
+
+/// Makes the replica from what its store has.
+pub type Restart = Box<dyn Fn(&mut RocksStore) -> anyhow::Result<(Replica, Vec<Effect>)> + Send>;
+
+/// Why the core ended unasked.
+#[derive(Debug, thiserror::Error)]
+pub enum CoreError {
+    #[error("the replica stops: its store failed: {0}")]
+    Store(#[from] StoreError),
+    #[error(
+        "the replica stops: its state is not the cluster's. At height {} its root is {}, and the others signed {}. \
+         Keep a copy of the data directory, report it, and start this replica once with --lost-disk",
+        ours.height, ours.root, theirs.root
+    )]
+    Diverged { ours: Box<Head>, theirs: Box<Head> },
+    #[error("the replica stops: it cannot start from the state it copied: {0:#}")]
+    Restart(anyhow::Error),
 }
 
 pub struct Core {
@@ -44,28 +69,32 @@ pub struct Core {
     pub pending: Batch,
     /// Faults of each replica so far.
     pub faults: BTreeMap<ReplicaId, u64>,
+    pub state: StateService,
+    pub restart: Restart,
+    pub ticks: u64,
 }
 
 impl Core {
     /// Runs until [`Input::Stop`], or until the store fails: then what is on the disk is unknown, and only a new start
     /// can find out.
-    pub fn run(mut self, inputs: &Receiver<Input>) -> Result<(), StoreError> {
+    pub fn run(mut self, inputs: &Receiver<Input>) -> Result<(), CoreError> {
         let (mut last_retry, mut last_flush) = (Instant::now(), Instant::now());
         loop {
             let first = match inputs.recv_timeout(RETRY_INTERVAL) {
                 Ok(input) => Some(input),
                 Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return self.close(),
+                Err(RecvTimeoutError::Disconnected) => return Ok(self.close()?),
             };
             for input in first.into_iter().chain(inputs.try_iter().take(CORE_BATCH)) {
                 if !self.take(input)? {
-                    return self.close();
+                    return Ok(self.close()?);
                 }
             }
             if last_retry.elapsed() >= RETRY_INTERVAL {
                 last_retry = Instant::now();
                 let effects = self.replica.retry();
                 self.perform(effects)?;
+                self.look_at_blocks()?;
             }
             self.advance()?;
             if last_flush.elapsed() >= FLUSH_INTERVAL {
@@ -77,7 +106,7 @@ impl Core {
 
     /// Makes the blocks that are due: one completes the quorum for the next, if the others were faster. Ends, since each
     /// round needs blocks of others.
-    fn advance(&mut self) -> Result<(), StoreError> {
+    fn advance(&mut self) -> Result<(), CoreError> {
         loop {
             let effects = self.replica.advance(clock::now());
             if effects.is_empty() {
@@ -88,7 +117,7 @@ impl Core {
     }
 
     /// Whether to go on.
-    fn take(&mut self, input: Input) -> Result<bool, StoreError> {
+    fn take(&mut self, input: Input) -> Result<bool, CoreError> {
         let effects = match input {
             Input::Peer(PeerEvent::Message { from, message, slot }) => {
                 let effects = self.replica.receive(from, message);
@@ -108,13 +137,14 @@ impl Core {
                 let _ = reply.send(self.replica.submit(&submission));
                 Vec::new()
             }
+            Input::Damaged(error) => self.give_up_state(&error)?,
             Input::Stop => return Ok(false),
         };
         self.perform(effects)?;
         Ok(true)
     }
 
-    pub fn perform(&mut self, effects: Vec<Effect>) -> Result<(), StoreError> {
+    pub fn perform(&mut self, effects: Vec<Effect>) -> Result<(), CoreError> {
         let mut queue = VecDeque::from(effects);
         while let Some(effect) = queue.pop_front() {
             match effect {
@@ -136,7 +166,77 @@ impl Core {
                     self.expose(zones);
                 }
                 Effect::Fault { culprit, what } => self.report(culprit, &what),
+                Effect::Sync { height } => {
+                    self.store.commit(std::mem::take(&mut self.pending), Durability::Sync)?;
+                    queue.extend(self.replica.durable(height));
+                }
+                Effect::KeepCopy { height } => {
+                    self.flush()?;
+                    self.store.keep_copy(height)?;
+                }
+                Effect::ReleaseCopies { below } => self.store.release_copies(self.state.releasable(below))?,
+                Effect::ServeState { to, height, part } => self.state.serve(to, height, part),
+                Effect::BeginStaging => {
+                    tracing::info!("far behind: copying the state at a signed head");
+                    self.store.begin_staging()?;
+                }
+                Effect::Stage(batch) => self.store.stage(batch)?,
+                // What is left was said by a replica that is no more.
+                Effect::Adopt => queue = VecDeque::from(self.adopt()?),
+                Effect::Diverged { ours, theirs } => {
+                    // Nothing of it may be served any longer.
+                    self.published.view.store(Arc::new(View::default()));
+                    self.flush()?;
+                    return Err(CoreError::Diverged { ours: Box::new(ours), theirs: Box::new(theirs) });
+                }
             }
+        }
+        Ok(())
+    }
+
+    /// Starts anew from the state that was copied. If it is not what was checked on its way in, it is copied again.
+    fn adopt(&mut self) -> Result<Vec<Effect>, CoreError> {
+        if !sync::is_whole(&self.store)? {
+            tracing::error!("the copied state is not what was written: its disk may be failing. Copying again");
+            self.store.begin_staging()?;
+            return self.start_anew();
+        }
+        self.pending = Batch::default();
+        self.store.adopt_staged()?;
+        let effects = self.start_anew()?;
+        self.published.reader.store(Arc::new(self.store.reader()));
+        self.expose(true);
+        let progress = self.replica.machine().progress();
+        tracing::info!(height = progress.height, position = progress.position, "joined at a signed head");
+        Ok(effects)
+    }
+
+    /// Nothing that the disk has of the state is served any more; it is to be had from the others.
+    fn give_up_state(&mut self, error: &StoreError) -> Result<Vec<Effect>, CoreError> {
+        tracing::error!(%error, "giving up the stored state, and copying it from the others. Check the disk");
+        self.pending = Batch::default();
+        self.store.give_up_state()?;
+        let effects = self.start_anew()?;
+        self.published.reader.store(Arc::new(self.store.reader()));
+        self.expose(true);
+        Ok(effects)
+    }
+
+    fn start_anew(&mut self) -> Result<Vec<Effect>, CoreError> {
+        let (replica, mut effects) = (self.restart)(&mut self.store).map_err(CoreError::Restart)?;
+        self.replica = replica;
+        for peer in self.mesh.connected().iter() {
+            effects.extend(self.replica.connected(peer));
+        }
+        Ok(effects)
+    }
+
+    /// Large blocks are kept for fewer rounds.
+    fn look_at_blocks(&mut self) -> Result<(), CoreError> {
+        self.ticks += 1;
+        if self.ticks.is_multiple_of(BLOCK_BYTES_TICKS) && self.store.block_bytes()? > STORE_BLOCKS {
+            let effects = self.replica.prune(MIN_BLOCKS_KEPT_ROUNDS);
+            self.perform(effects)?;
         }
         Ok(())
     }
@@ -181,8 +281,12 @@ impl Core {
     /// Answers a request for blocks.
     fn serve(&mut self, to: ReplicaId, refs: &[BlockRef], above: u64) -> Result<(), StoreError> {
         self.flush()?;
-        let answer = self.replica.answer_fetch(refs, above, &self.store)?;
-        self.send(to, &answer);
+        match self.replica.answer_fetch(refs, above, &self.store) {
+            Ok(answer) => self.send(to, &answer),
+            // Others have these blocks too.
+            Err(error @ StoreError::Corrupt { .. }) => tracing::error!(%error, "a damaged block is not served"),
+            Err(error) => return Err(error),
+        }
         Ok(())
     }
 }

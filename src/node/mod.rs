@@ -17,3 +17,5 @@ mod clock;
 mod core;
 mod metrics;
 pub mod run;
+mod scrub;
+mod state_service;

@@ -16,7 +16,10 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
 use super::api::Api;
-use super::core::{Core, Input, Published};
+use super::ceremony::GENESIS_FILE;
+use super::core::{Core, Input, Published, Restart};
+use super::scrub;
+use super::state_service::StateService;
 use crate::committee::ReplicaId;
 use crate::config::{ReplicaConfig, SecretBundle};
 use crate::crypto::bls::{HeadSecret, SealingSecret};
@@ -24,21 +27,24 @@ use crate::crypto::coin::CoinSecret;
 use crate::crypto::ed25519::SecretKey;
 use crate::crypto::frost::FrostSecret;
 use crate::crypto::shoup::RsaSecret;
-use crate::limits::{CORE_INPUTS, MAX_ENVELOPE_CHECKS, NONCES_AHEAD, STOP_WITHIN};
+use crate::limits::{CORE_INPUTS, HEAD_INTERVAL_MS, MAX_ENVELOPE_CHECKS, NONCES_AHEAD, STOP_WITHIN};
 use crate::order::{OrderPublic, VerifyEach};
 use crate::peer::{Mesh, MeshConfig, MeshHandle, PeerAddress};
 use crate::replica::genesis::Genesis;
+use crate::replica::heads::HeadKeys;
 use crate::replica::recovery::{self, Recovery};
 use crate::replica::rsa::AuthorityShare;
-use crate::replica::{Effect, Parts, Replica};
+use crate::replica::{Effect, FarBehind, Parts, Replica};
 use crate::signing::Signer;
 use crate::store::rocks::RocksStore;
-use crate::store::{Batch, Read};
+use crate::store::{Batch, Read, Store};
 use crate::{dns, http};
 
-/// What a test build may do wrong on purpose.
+/// How the replica runs; what a test build may do wrong on purpose.
 #[derive(Clone, Copy, Default)]
 pub struct Conduct {
+    /// The data directory is lost or damaged: the replica begins with an empty one and rejoins under its old name.
+    pub lost_disk: bool,
     #[cfg(feature = "misbehave")]
     pub misbehave: bool,
 }
@@ -63,6 +69,9 @@ async fn serve(
     conduct: Conduct,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
+    if conduct.lost_disk {
+        begin_after_loss(home, &config.data)?;
+    }
     let mut store = RocksStore::open_any(&config.data)?;
     write_pid(home)?;
     let genesis = Arc::new(Genesis::from_bytes(&store.genesis()?)?);
@@ -71,17 +80,30 @@ async fn serve(
     check_keys(config, &secrets, &genesis)?;
     let SecretBundle { link, .. } = &secrets;
     let link_key = SecretKey::from_seed(&link.seed());
-    let (replica, effects) = recover(config, secrets, conduct, &genesis, &mut store)?;
+    let restart: Restart = {
+        let (config, genesis) = (config.clone(), Arc::clone(&genesis));
+        Box::new(move |store| recover(&config, &secrets, conduct, &genesis, store))
+    };
+    let (replica, effects) = restart(&mut store)?;
 
     let (inputs, core_inputs) = mpsc::sync_channel(CORE_INPUTS);
     let mesh = start_mesh(config, &genesis, link_key, inputs.clone()).await?;
     let view: dns::ViewHandle = Arc::new(ArcSwap::from_pointee(replica.view()));
     let (exposed, readers) = watch::channel(Arc::new(replica.snapshot()));
-    let reader = store.reader();
-    let published = Arc::new(Published { view: Arc::clone(&view), exposed });
+    let reader = Arc::new(ArcSwap::from_pointee(store.reader()));
+    let published = Arc::new(Published { view: Arc::clone(&view), exposed, reader: Arc::clone(&reader) });
     let (ended, core_ended) = tokio::sync::oneshot::channel();
-    let mut core =
-        Core { replica, store, mesh: mesh.clone(), published, pending: Batch::default(), faults: BTreeMap::new() };
+    let mut core = Core {
+        replica,
+        store,
+        mesh: mesh.clone(),
+        published,
+        pending: Batch::default(),
+        faults: BTreeMap::new(),
+        state: StateService::start(config.data.clone(), mesh.clone())?,
+        restart,
+        ticks: 0,
+    };
     let core = thread::Builder::new().name("core".into()).spawn(move || {
         let result = core.perform(effects).and_then(|()| core.run(&core_inputs));
         // Whoever waits for it may be gone.
@@ -99,9 +121,14 @@ async fn serve(
         inputs: inputs.clone(),
         exposed: readers,
         view: Arc::clone(&view),
-        reader,
+        reader: Arc::clone(&reader),
         mesh: mesh.clone(),
         envelope_checks: Semaphore::new(MAX_ENVELOPE_CHECKS),
+    };
+    let (scrubs, stop_scrubbing) = mpsc::sync_channel::<()>(0);
+    let scrubber = {
+        let (reader, inputs) = (Arc::clone(&reader), inputs.clone());
+        thread::Builder::new().name("scrub".into()).spawn(move || scrub::run(&reader, &inputs, &stop_scrubbing))?
     };
     let served = async {
         tokio::join!(
@@ -114,18 +141,37 @@ async fn serve(
         _ = served => Ok(()),
         () = stop => Ok(()),
         result = core_ended => match result {
-            Ok(Err(error)) => Err(anyhow!(error).context("the replica stops: its store failed")),
+            Ok(Err(error)) => Err(error.into()),
             Ok(Ok(())) | Err(_) => Err(anyhow!("the core ended unasked: see the log")),
         },
     };
     // The core may have ended already.
     let _ = inputs.try_send(Input::Stop);
+    drop(scrubs);
+    if scrubber.join().is_err() {
+        tracing::error!("the scrubber panicked");
+    }
     drop(udp);
     mesh.shutdown().await;
     if core.join().is_err() {
         bail!("the core panicked: see the log");
     }
     result
+}
+
+/// A new database in the place of one that is lost; what is left of that is moved aside.
+fn begin_after_loss(home: &Path, data: &Path) -> anyhow::Result<()> {
+    let genesis = std::fs::read(home.join(GENESIS_FILE))
+        .with_context(|| format!("{}: take it from another replica's directory", home.join(GENESIS_FILE).display()))?;
+    let network = Genesis::from_bytes(&genesis)?.network();
+    if data.exists() {
+        let aside = (1..).map(|number| data.with_extension(format!("lost-{number}"))).find(|path| !path.exists());
+        let aside = aside.expect("some number is free");
+        std::fs::rename(data, &aside).with_context(|| format!("cannot move {} aside", data.display()))?;
+        tracing::warn!(to = %aside.display(), "what is left of the old data directory was moved");
+    }
+    RocksStore::create_after_loss(data, network, &genesis)?;
+    Ok(())
 }
 
 /// Which process this replica is. Not before the database is ours: a second process is refused there, and must leave the
@@ -137,9 +183,9 @@ fn write_pid(home: &Path) -> anyhow::Result<()> {
 }
 
 /// The replica as its disk has it.
-fn recover(
+pub fn recover(
     config: &ReplicaConfig,
-    secrets: SecretBundle,
+    secrets: &SecretBundle,
     conduct: Conduct,
     genesis: &Arc<Genesis>,
     store: &mut RocksStore,
@@ -152,24 +198,37 @@ fn recover(
         genesis.identities.clone(),
         genesis.coin.clone(),
     )?);
-    let Recovery { machine, order, own_last, boot } = recovery::recover(id, genesis, &public, store)?;
+    let recovered = recovery::recover(id, genesis, &public, store).or_else(|error| {
+        if !error.is_damage() {
+            return Err(error);
+        }
+        tracing::error!(%error, "giving up the stored state, and copying it from the others. Check the disk");
+        store.give_up_state()?;
+        recovery::recover(id, genesis, &public, store)
+    });
+    let Recovery { machine, order, own_last, boot, heads, staged } = recovered?;
     let coin = CoinSecret::from_bytes(&secrets.coin_share)
         .filter(|coin| public.coin.matches(coin))
         .ok_or_else(|| anyhow!("the coin share in secrets.key is not of this network"))?;
     let sealing = SealingSecret::from_bytes(&secrets.sealing_share)
         .filter(|sealing| sealing.index() == id && genesis.sealing.matches(sealing))
         .ok_or_else(|| anyhow!("the sealing share in secrets.key is not of this network"))?;
-    let signer = conduct.signer(signer(id, boot, &secrets, genesis)?);
+    let secret = HeadSecret::from_bytes(&secrets.head_share).ok_or_else(|| anyhow!("the head share is damaged"))?;
+    let signer = conduct.signer(signer(id, boot, secrets, genesis)?);
     Ok(Replica::start(Parts {
         me: id,
         public,
-        identity: secrets.identity,
+        identity: SecretKey::from_seed(&secrets.identity.seed()),
         coin,
         sealing,
         recovered: order,
         machine,
+        heads,
+        head_keys: HeadKeys { public: genesis.heads.clone(), secret, interval_ms: HEAD_INTERVAL_MS },
+        staged,
         signer,
-        own_last: Some(own_last),
+        own_last,
+        far_behind: FarBehind::default(),
         nonces_ahead: NONCES_AHEAD,
         verifier: Arc::new(VerifyEach),
         rng: ChaCha20Rng::from_rng(OsRng).map_err(|error| anyhow!("no randomness from the system: {error}"))?,

@@ -123,7 +123,7 @@ use std::sync::Arc;
 pub use block::{BlockFault, BlockRef, Header, VerifiedBlock, Verifier, VerifyEach};
 pub use fault::Fault;
 pub use public::{OrderPublic, OrderPublicError, WaveLength};
-pub use recovery::{CURSOR_KEY, Recovered, RecoveryError};
+pub use recovery::{CURSOR_KEY, Recovered, RecoveryError, settled_block};
 
 use crate::committee::{ReplicaId, ReplicaSet};
 use crate::crypto::coin::{CoinSecret, CoinValue};

@@ -79,8 +79,8 @@ fn emitted_key(round: u64, author: ReplicaId) -> Vec<u8> {
     [round.to_be_bytes().as_slice(), &[author.0]].concat()
 }
 
-/// The name of a settled block, ordered or passed over.
-fn decode_emitted(key: &[u8], value: &[u8]) -> Option<BlockRef> {
+/// The name of the settled block, ordered or passed over, that a row of [`Table::Emitted`] stands for.
+pub fn settled_block(key: &[u8], value: &[u8]) -> Option<BlockRef> {
     let (round, rest) = key.split_at_checked(8)?;
     let (&author, twin) = rest.split_first()?;
     let digest =
@@ -96,6 +96,8 @@ pub enum RecoveryError {
     Evidence,
     #[error("a stored row of ordered slots is damaged (key {})", data_encoding::HEXLOWER.encode(.0))]
     Emitted(Vec<u8>),
+    #[error("the ordered block {0:?} is not stored, and the time of the next commit follows from it")]
+    Missing(BlockRef),
 }
 
 /// What the disk gives back. Make it from the rows, then offer it the stored blocks.
@@ -122,7 +124,7 @@ impl Recovered {
             None => Cursor::default(),
         };
         let slots = emitted.iter().map(|(key, value)| {
-            let slot = decode_emitted(key, value).filter(|slot| slot.round <= cursor.round);
+            let slot = settled_block(key, value).filter(|slot| slot.round <= cursor.round);
             slot.ok_or_else(|| RecoveryError::Emitted(key.clone()))
         });
         let mut settled: BTreeSet<BlockRef> = slots.collect::<Result<_, _>>()?;
@@ -146,6 +148,13 @@ impl Recovered {
     pub fn wants(&self, reference: &BlockRef) -> bool {
         let ordered_long_ago = reference.round + KEPT_ROUNDS < self.cursor.round && self.settled.contains(reference);
         reference.round > self.floor() && !ordered_long_ago
+    }
+
+    /// Refuses to start without the blocks that the next commits' agreed time is read off: parents of the next leader.
+    pub fn check(&self) -> Result<(), RecoveryError> {
+        let needed = |block: &&BlockRef| block.round + 1 >= self.cursor.round && block.round > self.floor();
+        let missing = self.settled.iter().filter(needed).find(|block| !self.blocks.contains_key(block));
+        missing.map_or(Ok(()), |block| Err(RecoveryError::Missing(*block)))
     }
 
     /// Takes a stored block; one that is not wanted is let go.

@@ -1,6 +1,6 @@
 //! The queue towards one peer, bounded in bytes.
 //!
-//! When it is full the oldest answers go first, then the oldest blocks, because both can be asked for again by digest;
+//! When it is full the oldest answers go first, then the oldest blocks, because both can be asked for again;
 //! only then the rest, which is small.
 
 use std::collections::VecDeque;
@@ -23,7 +23,7 @@ pub enum Class {
 impl Class {
     pub fn of(message: &PeerMessage) -> Self {
         match message {
-            PeerMessage::Blocks(_) => Self::Answer,
+            PeerMessage::Blocks(_) | PeerMessage::StateAnswer { .. } => Self::Answer,
             PeerMessage::Block(_) => Self::Block,
             _ => Self::Other,
         }

@@ -73,6 +73,14 @@ pub struct Progress {
     pub round: u64,
 }
 
+impl Progress {
+    /// The progress that these rows write down, if they do.
+    pub fn in_rows(rows: &[Row]) -> Option<Self> {
+        let row = rows.iter().rfind(|row| row.table == Table::Meta && row.key == PROGRESS_ROW)?;
+        codec::decode(row.value.as_deref()?, MAX_META_ROW).ok()
+    }
+}
+
 /// What a commit did that others care about.
 #[must_use]
 #[derive(Default, Debug)]
@@ -107,7 +115,7 @@ pub struct Snapshot {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("stored state is damaged ({0}): keep a copy of the data directory and let this replica rejoin as a new disk")]
+#[error("stored state is damaged: {0}")]
 pub struct DamagedState(pub String);
 
 const PROGRESS_ROW: &[u8] = b"progress";

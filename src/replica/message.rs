@@ -10,14 +10,22 @@
 //! StartupQuery   3 ‖ nonce 32
 //! StartupAnswer  4 ‖ bytes
 //! Operation      5 ‖ bytes
+//! HeadShare      6 ‖ bytes
+//! Head           7 ‖ bytes
+//! HeadQuery      8 ‖ height u64
+//! StateQuery     9 ‖ height u64 ‖ part
+//! StateAnswer   10 ‖ height u64 ‖ part ‖ bytes
+//! StateRefusal  11 ‖ height u64
 //! Envelope      15 ‖ bytes
+//!
+//! part           0 (manifest)  or  1 ‖ offset u64 ‖ length u32
 //! ```
 
 use crate::committee::ReplicaId;
 use crate::crypto::digest::Digest;
 use crate::limits::{
-    MAX_ANSWERED_BLOCKS, MAX_BLOCK_MESSAGE, MAX_BLOCKS_ANSWER, MAX_ENVELOPE, MAX_FETCH, MAX_OPERATION, MAX_REPLICAS,
-    MAX_STARTUP_ANSWER,
+    MAX_ANSWERED_BLOCKS, MAX_BLOCK_MESSAGE, MAX_BLOCKS_ANSWER, MAX_ENVELOPE, MAX_FETCH, MAX_HEAD_MESSAGE,
+    MAX_OPERATION, MAX_REPLICAS, MAX_STARTUP_ANSWER, SYNC_CHUNK,
 };
 use crate::order::BlockRef;
 
@@ -37,6 +45,29 @@ pub enum PeerMessage {
     Operation(Vec<u8>),
     /// A sealed operation, handed on.
     Envelope(Vec<u8>),
+    /// A head of the sender's state, with its share of the signature.
+    HeadShare(Vec<u8>),
+    /// A signed head.
+    Head(Vec<u8>),
+    /// Please send the signed heads above `height`.
+    HeadQuery { height: u64 },
+    /// Please send a part of the state at the signed head of this height.
+    StateQuery { height: u64, part: StatePart },
+    /// Answer to `StateQuery`.
+    StateAnswer { height: u64, part: StatePart, bytes: Vec<u8> },
+    /// Answer to `StateQuery`: the sender does not have the state of this height.
+    StateRefusal { height: u64 },
+}
+
+/// Which part of the state: see [`crate::store::serve`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StatePart {
+    /// Lengths and digests of all buckets.
+    Manifest,
+    Range {
+        offset: u64,
+        length: u32,
+    },
 }
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -49,6 +80,8 @@ pub enum MessageError {
     TooMany { what: &'static str, length: usize, limit: usize },
     #[error("no replica has number {0}")]
     Author(u8),
+    #[error("no part of the state starts with byte {0}")]
+    Part(u8),
 }
 
 const REFERENCE: usize = 8 + 1 + 32;
@@ -89,6 +122,20 @@ impl PeerMessage {
             Self::StartupAnswer(answer) => tagged(&mut bytes, 4, answer),
             Self::Operation(operation) => tagged(&mut bytes, 5, operation),
             Self::Envelope(envelope) => tagged(&mut bytes, 15, envelope),
+            Self::HeadShare(share) => tagged(&mut bytes, 6, share),
+            Self::Head(head) => tagged(&mut bytes, 7, head),
+            Self::HeadQuery { height } => tagged(&mut bytes, 8, &height.to_be_bytes()),
+            Self::StateQuery { height, part } => {
+                tagged(&mut bytes, 9, &height.to_be_bytes());
+                part.write(&mut bytes);
+            }
+            Self::StateAnswer { height, part, bytes: piece } => {
+                bytes.reserve_exact(1 + 8 + PART + piece.len());
+                tagged(&mut bytes, 10, &height.to_be_bytes());
+                part.write(&mut bytes);
+                bytes.extend_from_slice(piece);
+            }
+            Self::StateRefusal { height } => tagged(&mut bytes, 11, &height.to_be_bytes()),
         }
         Ok(bytes)
     }
@@ -104,6 +151,11 @@ impl PeerMessage {
             4 => Self::StartupAnswer(checked_bytes("bytes of a start-up answer", rest, MAX_STARTUP_ANSWER)?),
             5 => Self::Operation(checked_bytes("bytes of an operation", rest, MAX_OPERATION)?),
             15 => Self::Envelope(checked_bytes("bytes of a sealed operation", rest, MAX_ENVELOPE)?),
+            6 => Self::HeadShare(checked_bytes("bytes of a head's share", rest, MAX_HEAD_MESSAGE)?),
+            7 => Self::Head(checked_bytes("bytes of a signed head", rest, MAX_HEAD_MESSAGE)?),
+            8 => Self::HeadQuery { height: decode_height(rest)? },
+            9 | 10 => decode_state(kind, rest)?,
+            11 => Self::StateRefusal { height: decode_height(rest)? },
             other => return Err(MessageError::Kind(other)),
         };
         Ok(message)
@@ -122,8 +174,56 @@ impl PeerMessage {
             Self::StartupAnswer(answer) => within("bytes of a start-up answer", answer.len(), MAX_STARTUP_ANSWER),
             Self::Operation(operation) => within("bytes of an operation", operation.len(), MAX_OPERATION),
             Self::Envelope(envelope) => within("bytes of a sealed operation", envelope.len(), MAX_ENVELOPE),
+            Self::HeadShare(share) => within("bytes of a head's share", share.len(), MAX_HEAD_MESSAGE),
+            Self::Head(head) => within("bytes of a signed head", head.len(), MAX_HEAD_MESSAGE),
+            Self::HeadQuery { .. } | Self::StateQuery { .. } | Self::StateRefusal { .. } => Ok(()),
+            Self::StateAnswer { bytes, .. } => within("bytes of the state", bytes.len(), SYNC_CHUNK),
         }
     }
+}
+
+/// Bytes of a part, at most.
+const PART: usize = 1 + 8 + 4;
+
+impl StatePart {
+    fn write(self, bytes: &mut Vec<u8>) {
+        match self {
+            Self::Manifest => bytes.push(0),
+            Self::Range { offset, length } => {
+                bytes.push(1);
+                bytes.extend_from_slice(&offset.to_be_bytes());
+                bytes.extend_from_slice(&length.to_be_bytes());
+            }
+        }
+    }
+
+    fn read(bytes: &[u8]) -> Result<(Self, &[u8]), MessageError> {
+        match bytes.split_first().ok_or(MessageError::Truncated)? {
+            (0, rest) => Ok((Self::Manifest, rest)),
+            (1, rest) => {
+                let (offset, rest) = rest.split_first_chunk().ok_or(MessageError::Truncated)?;
+                let (length, rest) = rest.split_first_chunk().ok_or(MessageError::Truncated)?;
+                let (offset, length) = (u64::from_be_bytes(*offset), u32::from_be_bytes(*length));
+                Ok((Self::Range { offset, length }, rest))
+            }
+            (other, _) => Err(MessageError::Part(*other)),
+        }
+    }
+}
+
+fn decode_height(bytes: &[u8]) -> Result<u64, MessageError> {
+    bytes.try_into().map(u64::from_be_bytes).map_err(|_| MessageError::Truncated)
+}
+
+fn decode_state(kind: u8, bytes: &[u8]) -> Result<PeerMessage, MessageError> {
+    let (height, rest) = bytes.split_first_chunk().ok_or(MessageError::Truncated)?;
+    let height = u64::from_be_bytes(*height);
+    let (part, rest) = StatePart::read(rest)?;
+    if kind == 10 {
+        let bytes = checked_bytes("bytes of the state", rest, SYNC_CHUNK)?;
+        return Ok(PeerMessage::StateAnswer { height, part, bytes });
+    }
+    if rest.is_empty() { Ok(PeerMessage::StateQuery { height, part }) } else { Err(MessageError::Truncated) }
 }
 
 fn decode_fetch(bytes: &[u8]) -> Result<PeerMessage, MessageError> {
@@ -191,6 +291,18 @@ mod tests {
             PeerMessage::StartupAnswer(b"answer".to_vec()),
             PeerMessage::Operation(b"operation".to_vec()),
             PeerMessage::Envelope(b"envelope".to_vec()),
+            PeerMessage::HeadShare(b"share".to_vec()),
+            PeerMessage::Head(b"head".to_vec()),
+            PeerMessage::HeadQuery { height: 0x0304 },
+            PeerMessage::StateQuery { height: 5, part: StatePart::Manifest },
+            PeerMessage::StateQuery { height: 5, part: StatePart::Range { offset: 6, length: 7 } },
+            PeerMessage::StateAnswer { height: 5, part: StatePart::Manifest, bytes: b"manifest".to_vec() },
+            PeerMessage::StateAnswer {
+                height: 5,
+                part: StatePart::Range { offset: 6, length: 7 },
+                bytes: b"piece".to_vec(),
+            },
+            PeerMessage::StateRefusal { height: 8 },
         ]
     }
 
@@ -212,6 +324,9 @@ mod tests {
             PeerMessage::StartupAnswer(vec![0; MAX_STARTUP_ANSWER + 1]),
             PeerMessage::Operation(vec![0; MAX_OPERATION + 1]),
             PeerMessage::Envelope(vec![0; MAX_ENVELOPE + 1]),
+            PeerMessage::HeadShare(vec![0; MAX_HEAD_MESSAGE + 1]),
+            PeerMessage::Head(vec![0; MAX_HEAD_MESSAGE + 1]),
+            PeerMessage::StateAnswer { height: 0, part: StatePart::Manifest, bytes: vec![0; SYNC_CHUNK + 1] },
         ] {
             assert!(matches!(message.encode(), Err(MessageError::TooMany { .. })));
         }
@@ -241,7 +356,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_accepted_encodes_back_to_the_same_bytes(
-            sample in 0usize..7, change in any::<(prop::sample::Index, u8)>(), cut in any::<prop::sample::Index>(),
+            sample in 0usize..15, change in any::<(prop::sample::Index, u8)>(), cut in any::<prop::sample::Index>(),
         ) {
             let sound = samples()[sample].encode().unwrap();
             prop_assert_eq!(PeerMessage::decode(&sound).unwrap(), samples()[sample].clone());

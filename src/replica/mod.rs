@@ -5,7 +5,9 @@
 //! 1. [`Effect::Write`] may reach the disk lazily, but before anything that follows it;
 //! 2. [`Effect::Persist`] is durable before [`Replica::persisted`] is called: nobody sees a block that its author could
 //!    forget;
-//! 3. after each batch of inputs, [`Replica::advance`] is called once.
+//! 3. after each batch of inputs, [`Replica::advance`] is called once;
+//! 4. what the store offers for copies of the state and for a staged store ([`crate::store`]) is called as the effects say, in
+//!    their order: a copy holds the rows as they are after all writes before it.
 //!
 //! A round is due only while there is something to order, sign or prove (design: *Quiescent*): an operation waits here,
 //! shares wait to be sent, the state machine has signatures or sealed operations open or a renewal due, the DAG holds what is not executed,
@@ -19,6 +21,7 @@ pub mod certificates;
 pub mod door;
 pub mod envelope;
 pub mod genesis;
+pub mod heads;
 pub mod machine;
 pub mod message;
 pub mod outcome;
@@ -28,6 +31,7 @@ pub mod recovery;
 pub mod report;
 pub mod rsa;
 pub mod sealed;
+pub mod sync;
 #[cfg(test)]
 mod tests;
 pub mod zones;
@@ -41,12 +45,14 @@ use rand_core::RngCore;
 
 use self::allowance::Allowances;
 use self::door::{Content, Submission};
+use self::heads::{Head, HeadKeys, Heads, SignedHead, Stored};
 use self::machine::{Machine, Snapshot};
-use self::message::PeerMessage;
+use self::message::{PeerMessage, StatePart};
 use self::payload::Payload;
 use self::pool::{Kind, Pool, Taken};
 use self::report::DoorRefusal;
 use self::sealed::{Opening, Ticket};
+use self::sync::{Staged, Step, Sync, SyncProgress};
 
 use crate::codec;
 use crate::committee::{ReplicaId, ReplicaSet};
@@ -59,11 +65,14 @@ use crate::directory::operation::SignedOperation;
 use crate::limits::{
     COST_OF_CERTIFICATE_SHARE, COST_OF_HANDED_ON_ENVELOPE, FETCH_ANSWER, KEPT_ROUNDS, MAX_ANSWERED_BLOCKS,
     MAX_OPENINGS_PER_BLOCK, MAX_PAYLOAD, MAX_SHARES_PER_BLOCK, MAX_SIGNED_AT_ONCE, MAX_STARTUP_ANSWER,
-    MAX_UNUSED_NONCES, PAYLOAD_FOR_OPERATIONS, QUIET_MS, REPROPOSE_ROUNDS,
+    MAX_UNUSED_NONCES, PAYLOAD_FOR_OPERATIONS, QUIET_MS, REPROPOSE_ROUNDS, SYNC_BEHIND_OPERATIONS, SYNC_BEHIND_ROUNDS,
+    SYNC_ROWS_PER_OPERATION,
 };
 use crate::order::startup::{Answer, AnswerFault, Question, Startup};
 use crate::order::{self, BlockRef, Commit, Order, OrderPublic, Recovered, VerifiedBlock, Verifier};
+use crate::rows::Table;
 use crate::signing::{Assignment, KeyId, NonceBatch, ShareEntry, Signer};
+use crate::store::tree::Proof;
 use crate::store::view::View;
 use crate::store::{Batch, OwnRecord, Read, StoreError};
 
@@ -88,6 +97,36 @@ pub enum Effect {
         to: ReplicaId,
         refs: Vec<BlockRef>,
         above: u64,
+    },
+    /// Write what was said so far and sync, then call [`Replica::durable`] with the height.
+    Sync {
+        height: u64,
+    },
+    /// [`Store::keep_copy`](crate::store::Store::keep_copy), after all writes so far.
+    KeepCopy {
+        height: u64,
+    },
+    /// [`Store::release_copies`](crate::store::Store::release_copies).
+    ReleaseCopies {
+        below: u64,
+    },
+    /// Answer a request for a part of the state, from the copy of this height: [`sync::answer`].
+    ServeState {
+        to: ReplicaId,
+        height: u64,
+        part: StatePart,
+    },
+    /// [`Store::begin_staging`](crate::store::Store::begin_staging).
+    BeginStaging,
+    /// [`Store::stage`](crate::store::Store::stage).
+    Stage(Batch),
+    /// [`Store::adopt_staged`](crate::store::Store::adopt_staged); then this replica ends, and another starts from the store
+    /// as after a restart.
+    Adopt,
+    /// Our state is not the cluster's. The replica says nothing any more; stop, and keep the files.
+    Diverged {
+        ours: Head,
+        theirs: Head,
     },
     /// Readers can see something new. `zones`: a zone version was published.
     Expose {
@@ -127,6 +166,12 @@ pub struct Replica {
     /// The start-up rule allows to propose.
     started: bool,
     machine: Machine,
+    heads: Heads,
+    /// The state is being copied from others.
+    sync: Option<Sync>,
+    /// Round of the own block that is being made durable, and the height that is durable with it.
+    covers: Option<(u64, u64)>,
+    far_behind: FarBehind,
     signer: Signer,
     pool: Pool,
     /// What this replica is asked to sign and has not looked at yet.
@@ -148,6 +193,25 @@ pub struct Replica {
     allowances: Allowances,
 }
 
+/// How far behind a signed checkpoint a replica copies the state instead of pulling the blocks between.
+#[derive(Clone, Copy, Debug)]
+pub struct FarBehind {
+    pub rounds: u64,
+    pub operations: u64,
+    /// More operations, if the state is large: one for so many rows.
+    pub rows_per_operation: u64,
+}
+
+impl Default for FarBehind {
+    fn default() -> Self {
+        Self {
+            rounds: SYNC_BEHIND_ROUNDS,
+            operations: SYNC_BEHIND_OPERATIONS,
+            rows_per_operation: SYNC_ROWS_PER_OPERATION,
+        }
+    }
+}
+
 /// What a replica is made of at a start: public parameters, recovered state, secrets, fresh randomness.
 pub struct Parts {
     pub me: ReplicaId,
@@ -157,6 +221,11 @@ pub struct Parts {
     pub sealing: SealingSecret,
     pub recovered: Recovered,
     pub machine: Machine,
+    pub heads: Stored,
+    pub head_keys: HeadKeys,
+    /// A copy of the state that an earlier process began.
+    pub staged: Option<Staged>,
+    pub far_behind: FarBehind,
     pub signer: Signer,
     /// Round of the last own block by the own record; `None` if the disk was lost, and the record with it.
     pub own_last: Option<u64>,
@@ -183,14 +252,16 @@ impl Replica {
             own_last,
             nonces_ahead,
             verifier,
-            mut rng,
+            ..
         } = parts;
+        let Parts { heads, head_keys, staged, far_behind, mut rng, .. } = parts;
         let mut nonce = [0; 32];
         rng.fill_bytes(&mut nonce);
         let (mut order, effects) = Order::new(Arc::clone(&public), me, Arc::new(identity), coin, recovered);
         let startup = order.begin_start(own_last, nonce);
         let pool = Pool::new(public.committee.clone(), me);
         let allowances = Allowances::new(public.committee.len());
+        let heads = Heads::new(me, public.committee.clone(), public.network, public.epoch, head_keys, heads);
         let mut replica = Self {
             me,
             public,
@@ -198,6 +269,10 @@ impl Replica {
             startup,
             started: false,
             machine,
+            heads,
+            sync: staged.map(|staged| Sync::resume(me, staged)),
+            covers: None,
+            far_behind,
             signer,
             pool,
             asked: VecDeque::new(),
@@ -224,7 +299,12 @@ impl Replica {
 
     /// The shell gives a message of an authenticated peer.
     pub fn receive(&mut self, from: ReplicaId, message: PeerMessage) -> Vec<Effect> {
+        if self.heads.diverged() {
+            return Vec::new();
+        }
         match message {
+            PeerMessage::Block(bytes) if self.sync.is_some() => self.copy_blocks(from, &[bytes]),
+            PeerMessage::Blocks(blocks) if self.sync.is_some() => self.copy_blocks(from, &blocks),
             PeerMessage::Block(bytes) => self.receive_block(from, &bytes),
             PeerMessage::Blocks(blocks) => {
                 let mut effects: Vec<Effect> =
@@ -245,6 +325,26 @@ impl Replica {
                 let digest = envelope::digest_of_bytes(&bytes);
                 self.handed_on(from, digest, COST_OF_HANDED_ON_ENVELOPE, || door::check_envelope(&bytes))
             }
+            PeerMessage::HeadShare(bytes) => self.heads.receive_share(from, &bytes),
+            PeerMessage::Head(bytes) => {
+                let mut effects = self.heads.receive_signed(from, &bytes, self.machine.progress().height);
+                effects.extend(self.copy_if_far_behind());
+                effects
+            }
+            PeerMessage::HeadQuery { height } => self.heads.answer(from, height),
+            PeerMessage::StateQuery { height, part } => {
+                let is_kept = self.heads.checkpoint().is_some_and(|signed| height <= signed.head.height);
+                let refusal = PeerMessage::StateRefusal { height };
+                if is_kept {
+                    vec![Effect::ServeState { to: from, height, part }]
+                } else {
+                    vec![Effect::Send { to: from, message: refusal }]
+                }
+            }
+            PeerMessage::StateAnswer { height, part, bytes } => {
+                self.copy(|sync, peers| sync.receive(from, height, part, &bytes, peers))
+            }
+            PeerMessage::StateRefusal { height } => self.copy(|sync, peers| sync.refused(from, height, peers)),
         }
     }
 
@@ -265,6 +365,7 @@ impl Replica {
     /// A link to `peer` came up.
     pub fn connected(&mut self, peer: ReplicaId) -> Vec<Effect> {
         let mut effects = self.greet(peer);
+        effects.extend(self.heads.greet(peer));
         let resent = self.order.connected(peer);
         effects.extend(self.perform(resent));
         effects
@@ -272,6 +373,12 @@ impl Replica {
 
     /// Asks again for what is missing. The shell calls it now and then: links lose messages when they break.
     pub fn retry(&mut self) -> Vec<Effect> {
+        if self.heads.diverged() {
+            return Vec::new();
+        }
+        if self.sync.is_some() {
+            return self.copy_on_tick();
+        }
         let mut again = self.order.retry();
         for peer in self.allowances.refill().iter() {
             again.extend(self.order.ask_for_rest(peer));
@@ -285,6 +392,12 @@ impl Replica {
             let others = self.public.committee.ids().filter(|&peer| peer != self.me);
             effects.extend(others.map(|to| Effect::Send { to, message: message.clone() }));
         }
+        effects.extend(self.heads.undurable().map(|height| Effect::Sync { height }));
+        effects.extend(self.heads.retry());
+        if self.order.is_behind() {
+            let peers = self.public.committee.ids().filter(|&peer| peer != self.me);
+            effects.extend(peers.flat_map(|peer| self.heads.greet(peer)));
+        }
         if !self.started {
             effects.extend(self.startup.unanswered().iter().flat_map(|peer| self.greet(peer)));
         }
@@ -294,7 +407,7 @@ impl Replica {
     /// After each batch of inputs: proposes the next block if a round is due. `now` is the local clock, which goes into
     /// the block's timestamp and decides whether a renewal is due, nothing else.
     pub fn advance(&mut self, now: Timestamp) -> Vec<Effect> {
-        if !self.started {
+        if !self.started || self.sync.is_some() || self.heads.diverged() {
             return Vec::new();
         }
         self.answer_assignments();
@@ -312,7 +425,48 @@ impl Replica {
     /// The block of `round` is durable.
     pub fn persisted(&mut self, round: u64) -> Vec<Effect> {
         let effects = self.order.persisted(round);
-        self.perform(effects)
+        let mut effects = self.perform(effects);
+        if let Some((_, height)) = self.covers.take_if(|(covered, _)| *covered == round) {
+            effects.extend(self.durable(height));
+        }
+        effects
+    }
+
+    /// What was written up to the commit of this height is durable.
+    pub fn durable(&mut self, height: u64) -> Vec<Effect> {
+        self.heads.durable(height)
+    }
+
+    /// The newest signed head.
+    pub fn head(&self) -> Option<&SignedHead> {
+        self.heads.newest()
+    }
+
+    /// The newest signed head whose state can be copied.
+    pub fn checkpoint(&self) -> Option<&SignedHead> {
+        self.heads.checkpoint()
+    }
+
+    /// Proof of a row, or that there is none, to the last [`Self::root`].
+    pub fn prove(&self, table: Table, key: &[u8]) -> Proof {
+        self.heads.prove(table, key)
+    }
+
+    /// The root over all rows as they are now.
+    pub fn root(&mut self) -> Digest {
+        self.heads.root()
+    }
+
+    /// How far the copying of the state has come, if it is under way.
+    pub fn sync_progress(&self) -> Option<SyncProgress> {
+        self.sync.as_ref().map(Sync::progress)
+    }
+
+    /// Lets go of blocks beyond `kept` rounds: for shells whose disk fills up.
+    pub fn prune(&mut self, kept: u64) -> Vec<Effect> {
+        let prune_blocks_below = self.heads.prune(kept);
+        let batch = Batch { prune_blocks_below, ..Batch::default() };
+        if batch.is_empty() { Vec::new() } else { vec![Effect::Write(batch)] }
     }
 
     pub fn machine(&self) -> &Machine {
@@ -348,6 +502,12 @@ impl Replica {
     /// that [`Effect::Write`] said so far. Reads little more than one answer holds, whatever is asked for.
     pub fn answer_fetch<S: Read>(&self, refs: &[BlockRef], above: u64, store: &S) -> Result<PeerMessage, StoreError> {
         if refs.is_empty() {
+            if above.saturating_add(1) < self.heads.pruned()
+                && let Some(signed) = self.heads.checkpoint()
+            {
+                // The blocks are gone: the state is there to be copied.
+                return Ok(PeerMessage::Head(signed.to_bytes()));
+            }
             if above < self.order.memory_floor() {
                 let rounds = above.saturating_add(1)..=self.order.quorum_round();
                 return Ok(PeerMessage::blocks(stored_in(rounds, store, FETCH_ANSWER, |_| true)?));
@@ -404,6 +564,7 @@ impl Replica {
             || !self.outbox.is_empty()
             || !self.asked.is_empty()
             || self.machine.has_work(now)
+            || self.heads.wants_round(now)
             || self.order.unfinished()
     }
 
@@ -540,6 +701,7 @@ impl Replica {
                     let round = block.round();
                     let own = Some(OwnRecord { round });
                     let batch = Batch { blocks: vec![stored(&block)], own, ..Batch::default() };
+                    self.covers = Some((round, self.machine.progress().height));
                     performed.push(Effect::Persist { batch, round });
                 }
                 order::Effect::Broadcast(block) => {
@@ -588,11 +750,64 @@ impl Replica {
             self.asked.retain(|assignment| scheduler.owes(self.me, assignment.task(), assignment.attempt()));
         }
         let rows = commit.rows.into_iter().chain(executed.rows).collect();
-        let mut effects = vec![Effect::Write(Batch { rows, ..Batch::default() })];
+        let mut batch = Batch { rows, ..Batch::default() };
+        let due = self.heads.executed(&self.machine.progress(), executed.changed, &mut batch);
+        let mut effects = vec![Effect::Write(batch)];
+        effects.extend(due);
         if executed.changed {
             effects.push(Effect::Expose { zones: executed.published });
         }
         effects.extend(executed.faults.into_iter().map(|(culprit, what)| Effect::Fault { culprit, what }));
+        effects
+    }
+
+    /// Whether the signed checkpoint ahead is beyond what blocks can bring, or cheaper to copy than to catch up with.
+    fn is_far_behind(&self, signed: &SignedHead) -> bool {
+        let progress = self.machine.progress();
+        let operations = signed.head.position.saturating_sub(progress.position);
+        let many = self.far_behind.operations.max(signed.head.rows / self.far_behind.rows_per_operation);
+        signed.head.round > progress.round + self.far_behind.rounds || operations > many
+    }
+
+    fn copy_if_far_behind(&mut self) -> Vec<Effect> {
+        let ahead = self.heads.ahead().filter(|signed| self.is_far_behind(signed)).copied();
+        let Some(signed) = ahead.filter(|_| self.sync.is_none()) else { return Vec::new() };
+        self.begin_copy(signed)
+    }
+
+    fn begin_copy(&mut self, signed: SignedHead) -> Vec<Effect> {
+        let (sync, steps) = Sync::begin(self.me, signed);
+        self.sync = Some(sync);
+        let mut effects = effects_of(steps);
+        effects.extend(self.copy(Sync::ask));
+        effects
+    }
+
+    fn copy(&mut self, go_on: impl FnOnce(&mut Sync, ReplicaSet) -> Vec<Step>) -> Vec<Effect> {
+        let peers = self.public.committee.ids().collect();
+        self.sync.as_mut().map_or_else(Vec::new, |sync| effects_of(go_on(sync, peers)))
+    }
+
+    fn copy_blocks(&mut self, from: ReplicaId, blocks: &[Vec<u8>]) -> Vec<Effect> {
+        let public = Arc::clone(&self.public);
+        self.copy(|sync, peers| sync.receive_blocks(from, blocks, &public, peers))
+    }
+
+    /// Asks again, and if nobody is left to ask, all of them anew; from the newest checkpoint, if there is a newer one.
+    fn copy_on_tick(&mut self) -> Vec<Effect> {
+        let peers = self.public.committee.ids().collect();
+        let ahead = self.heads.ahead().copied();
+        let Some(sync) = &mut self.sync else { return Vec::new() };
+        let mut effects = Vec::new();
+        if sync.is_alone(peers) {
+            if let Some(newer) = ahead.filter(|newer| newer.head.height > sync.signed().head.height) {
+                return self.begin_copy(newer);
+            }
+            sync.forgive();
+            let others = self.public.committee.ids().filter(|&peer| peer != self.me);
+            effects.extend(others.flat_map(|peer| self.heads.greet(peer)));
+        }
+        effects.extend(self.copy(Sync::tick));
         effects
     }
 
@@ -647,6 +862,8 @@ fn stored_in<S: Read>(
     let (mut found, mut size) = (Vec::new(), 0);
     let (mut from, top) = (*rounds.start(), *rounds.end());
     while from <= top && size < limit && found.len() < MAX_ANSWERED_BLOCKS {
+        let Some(next) = store.next_round(from)?.filter(|next| *next <= top) else { break };
+        from = next;
         let until = from.saturating_add(ROUNDS_AT_A_TIME).min(top.saturating_add(1));
         for block in store.blocks_in(from..until)?.into_iter().filter(|block| of(block.author)) {
             size += block.bytes.len();
@@ -655,6 +872,17 @@ fn stored_in<S: Read>(
         from = until;
     }
     Ok(found)
+}
+
+fn effects_of(steps: Vec<Step>) -> Vec<Effect> {
+    let effect = |step| match step {
+        Step::Send { to, message } => Effect::Send { to, message },
+        Step::Fault { culprit, what } => Effect::Fault { culprit, what },
+        Step::Begin => Effect::BeginStaging,
+        Step::Stage(batch) => Effect::Stage(batch),
+        Step::Adopt => Effect::Adopt,
+    };
+    steps.into_iter().map(effect).collect()
 }
 
 fn stored(block: &VerifiedBlock) -> (u64, ReplicaId, Digest, Vec<u8>) {

@@ -3,21 +3,30 @@
 use std::cell::RefCell;
 
 use super::genesis::Genesis;
+use super::heads::{SCHEDULE_KEY, Schedule, SignedHead, Stored};
 use super::machine::{DamagedState, Machine};
+use super::sync::Staged;
+use crate::codec;
 use crate::committee::ReplicaId;
+use crate::limits::MAX_HEAD_MESSAGE;
 use crate::order::evidence::ACCUSATIONS;
 use crate::order::{BlockFault, BlockRef, CURSOR_KEY, OrderPublic, Recovered, RecoveryError, VerifiedBlock};
 use crate::rows::Table;
-use crate::store::{Batch, Durability, Store, StoreError};
+use crate::store::serve::for_each_row_of;
+use crate::store::tree::StateTree;
+use crate::store::{Batch, Durability, Local, Store, StoreError};
 
 /// State and order as the disk has them, executed up to where it was written down.
 pub struct Recovery {
     pub machine: Machine,
     pub order: Recovered,
-    /// Round of the last own block by the own record.
-    pub own_last: u64,
+    /// Round of the last own block by the own record; `None` if it was lost with an earlier disk.
+    pub own_last: Option<u64>,
     /// Number of this start, above all that the order knows.
     pub boot: u64,
+    pub heads: Stored,
+    /// A copy of the state that an earlier process began.
+    pub staged: Option<Staged>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -28,10 +37,18 @@ pub enum RecoverError {
     State(#[from] DamagedState),
     #[error(transparent)]
     Order(#[from] RecoveryError),
-    #[error(
-        "a stored block is damaged: {0}. Keep a copy of the data directory and let this replica rejoin as a new disk"
-    )]
+    #[error("a stored block is damaged: {0}")]
     Block(#[from] BlockFault),
+}
+
+impl RecoverError {
+    /// Whether what is stored is not what was written, so that it is to be had from others.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Store(error) => matches!(error, StoreError::Corrupt { .. }),
+            Self::State(_) | Self::Order(_) | Self::Block(_) => true,
+        }
+    }
 }
 
 /// Reads everything back, or writes the genesis if nothing was written yet. Counts one more start.
@@ -41,33 +58,72 @@ pub fn recover<S: Store>(
     public: &OrderPublic,
     store: &mut S,
 ) -> Result<Recovery, RecoverError> {
-    let own_last = store.own_last()?.round;
-    let machine = match load(genesis, store)? {
+    let own = store.own_last()?.round;
+    let own_last = (own > 0 || store.local(Local::Lost)?.is_none()).then_some(own);
+    let mut heads = read_heads(store)?;
+    let machine = match load(genesis, store, &mut heads)? {
         Some(machine) => machine,
         None => {
             let (machine, rows) = Machine::genesis(genesis)?;
-            store.commit(Batch { rows, ..Batch::default() }, Durability::Sync)?;
+            rows.iter().for_each(|row| heads.tree.apply(row));
+            let local = [(Local::Sum, heads.tree.sum().0.to_vec())].into();
+            store.commit(Batch { rows, local, ..Batch::default() }, Durability::Sync)?;
             machine
         }
     };
     // A replica that lost its disk counts on from what the others know of it.
     let boot = store.next_boot()?.max(machine.scheduler().boot_of(me).map_or(1, |boot| boot + 1));
     let order = recover_order(public, store)?;
-    Ok(Recovery { machine, order, own_last, boot })
+    let staged = store.staged().map(Staged::read).transpose()?.flatten();
+    Ok(Recovery { machine, order, own_last, boot, heads, staged })
 }
 
-fn load<S: Store>(genesis: &Genesis, store: &S) -> Result<Option<Machine>, RecoverError> {
+fn read_heads<S: Store>(store: &S) -> Result<Stored, RecoverError> {
+    let signed = |local| -> Result<Option<SignedHead>, StoreError> {
+        Ok(store.local(local)?.and_then(|bytes| SignedHead::from_bytes(&bytes)))
+    };
+    let schedule = store.get(Table::Meta, SCHEDULE_KEY)?;
+    let schedule = Schedule::from_row(schedule.as_deref());
+    Ok(Stored {
+        tree: StateTree::default(),
+        schedule: schedule.ok_or_else(|| DamagedState("schedule of heads".into()))?,
+        newest: signed(Local::Head)?,
+        checkpoint: signed(Local::Checkpoint)?,
+        first_block: store.next_round(0)?.unwrap_or(0),
+        due: store.local(Local::Due)?.and_then(|bytes| codec::decode(&bytes, MAX_HEAD_MESSAGE).ok()),
+    })
+}
+
+/// Reads all rows. They must be those that were written: their sum says so, or, of a state that was copied, the root.
+fn load<S: Store>(genesis: &Genesis, store: &S, heads: &mut Stored) -> Result<Option<Machine>, RecoverError> {
     let failed = RefCell::new(None);
+    let tree = RefCell::new(StateTree::default());
+    let seen = RefCell::new(Vec::new());
     let loaded = Machine::load(genesis, |table| {
-        store.scan(table, &[]).unwrap_or_else(|error| {
+        let rows = store.scan(table, &[]).unwrap_or_else(|error| {
             *failed.borrow_mut() = Some(error);
             Vec::new()
-        })
+        });
+        if !seen.borrow().contains(&table) {
+            seen.borrow_mut().push(table);
+            rows.iter().for_each(|(key, value)| tree.borrow_mut().insert(table, key, value));
+        }
+        rows
     });
-    match failed.into_inner() {
-        Some(error) => Err(error.into()),
-        None => Ok(loaded?),
+    if let Some(error) = failed.into_inner() {
+        return Err(error.into());
     }
+    let Some(machine) = loaded? else { return Ok(None) };
+    heads.tree = tree.into_inner();
+    for table in Table::STATE.into_iter().filter(|table| !seen.borrow().contains(table)) {
+        for_each_row_of(store, table, |key, value| heads.tree.insert(table, key, value))?;
+    }
+    let copied = heads.checkpoint.filter(|signed| signed.head.height == machine.progress().height);
+    let sound = match store.local(Local::Sum)? {
+        Some(sum) => sum == heads.tree.sum().0,
+        None => copied.is_some_and(|signed| signed.head.root == heads.tree.root()),
+    };
+    if sound { Ok(Some(machine)) } else { Err(DamagedState("rows are not those that were written".into()).into()) }
 }
 
 /// Blocks that the order still needs, verified again: the disk is not trusted either.
@@ -76,18 +132,16 @@ fn recover_order<S: Store>(public: &OrderPublic, store: &S) -> Result<Recovered,
     let cursor = store.get(Table::Meta, CURSOR_KEY)?;
     let mut recovered = Recovered::from_rows(public.depth, cursor.as_deref(), &store.scan(Table::Emitted, &[])?)?
         .with_accusations(&store.scan(Table::Evidence, &ACCUSATIONS)?)?;
-    let mut from = recovered.floor() + 1;
-    loop {
-        let blocks = store.blocks_in(from..from + ROUNDS_AT_A_TIME)?;
-        if blocks.is_empty() {
-            return Ok(recovered);
-        }
-        for stored in blocks {
+    let mut next = store.next_round(recovered.floor() + 1)?;
+    while let Some(from) = next {
+        for stored in store.blocks_in(from..from + ROUNDS_AT_A_TIME)? {
             let reference = BlockRef { round: stored.round, author: stored.author, digest: stored.digest };
             if recovered.wants(&reference) {
                 recovered.offer(VerifiedBlock::verify(public, stored.bytes)?);
             }
         }
-        from += ROUNDS_AT_A_TIME;
+        next = store.next_round(from + ROUNDS_AT_A_TIME)?;
     }
+    recovered.check()?;
+    Ok(recovered)
 }

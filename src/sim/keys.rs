@@ -11,7 +11,7 @@ use crate::ca::certificate;
 use crate::ca::profile::Period;
 use crate::ca::root::{RootFacts, root_tbs};
 use crate::committee::{Committee, ReplicaId};
-use crate::crypto::bls::{SealingSecret, heads, sealing};
+use crate::crypto::bls::{HeadSecret, SealingSecret, heads, sealing};
 use crate::crypto::coin::{self, CoinSecret};
 use crate::crypto::digest::hash;
 use crate::crypto::ed25519::SecretKey;
@@ -21,6 +21,7 @@ use crate::directory::Timestamp;
 use crate::directory::master::parse_zone;
 use crate::order::OrderPublic;
 use crate::replica::genesis::{Authority, Genesis, GenesisZone};
+use crate::replica::heads::HeadKeys;
 use crate::replica::rsa::AuthorityShare;
 use crate::signing::Signer;
 
@@ -28,6 +29,9 @@ use crate::signing::Signer;
 pub const START_MS: u64 = 1_800_000_000_000;
 /// The zone that is served: little to sign, so that most of a run is about other things.
 const ZONE: &str = "$ORIGIN sim.example.\n$TTL 1h\n@ SOA ns hostmaster ( 1 3h 1h 2w 5m )\n  NS ns\nns A 192.0.2.53\n";
+
+/// Between two heads: each costs every replica some milliseconds, and a universe has few seconds.
+const HEAD_INTERVAL_MS: u64 = 900;
 
 /// Where the primes of the authority's key come from. The key is used in simulated networks only.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -94,6 +98,7 @@ struct Secrets {
     zone: Zeroizing<[u8; 32]>,
     rsa: Zeroizing<Vec<u8>>,
     sealing: Zeroizing<Vec<u8>>,
+    head: Zeroizing<Vec<u8>>,
 }
 
 impl Network {
@@ -110,13 +115,14 @@ impl Network {
         let zones = vec![GenesisZone::new(file.expect("the zone is sound"), key)];
         let authority = self_signed(rsa.clone(), &rsa_shares, &zones, &mut rng);
         let publics: Vec<_> = identities.iter().map(SecretKey::public).collect();
+        let (head_key, head_shares) = heads::deal(&committee, &mut rng);
         let genesis = Genesis {
             created: Timestamp(START_MS),
             committee: committee.clone(),
             identities: publics.clone(),
             links: publics.clone(),
             coin: coin.clone(),
-            heads: heads::deal(&committee, &mut rng).0,
+            heads: head_key,
             sealing,
             zones,
             registry: SecretKey::generate(&mut rng).public(),
@@ -124,12 +130,13 @@ impl Network {
         };
         let public = OrderPublic::new(committee, genesis.network(), 0, publics, coin).expect("dealt together");
         let secrets = identities.iter().zip(coin_shares).zip(zone_shares).zip(rsa_shares).zip(sealing_shares);
-        let secrets = secrets.map(|((((identity, coin), zone), rsa), sealing)| Secrets {
+        let secrets = secrets.zip(head_shares).map(|(((((identity, coin), zone), rsa), sealing), head)| Secrets {
             identity: *identity.seed(),
             coin: coin.to_bytes(),
             zone: zone.to_bytes(),
             rsa: rsa.to_bytes(),
             sealing: sealing.to_bytes(),
+            head: head.to_bytes(),
         });
         Self { public, secrets: secrets.collect(), genesis: Arc::new(genesis) }
     }
@@ -148,6 +155,11 @@ impl Network {
 
     pub fn sealing(&self, id: ReplicaId) -> SealingSecret {
         SealingSecret::from_bytes(self.secrets[id.index()].sealing.as_slice()).expect("bytes of a dealt share")
+    }
+
+    pub fn head_keys(&self, id: ReplicaId) -> HeadKeys {
+        let secret = HeadSecret::from_bytes(self.secrets[id.index()].head.as_slice()).expect("bytes of a dealt share");
+        HeadKeys { public: self.genesis.heads.clone(), secret, interval_ms: HEAD_INTERVAL_MS }
     }
 
     /// Who answers assignments in one process of `id`.

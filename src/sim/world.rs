@@ -17,8 +17,10 @@ use crate::crypto::digest::Digest;
 use crate::order::{OrderPublic, VerifiedBlock, Verifier};
 use crate::replica::message::PeerMessage;
 use crate::replica::recovery::{self, Recovery};
-use crate::replica::{Effect, Parts, Replica, door};
+use crate::replica::{Effect, FarBehind, Parts, Replica, door, sync};
 use crate::store::memory::MemoryStore;
+use crate::store::serve::StateServer;
+use crate::store::{Batch, Durability, Store};
 
 /// Between two looks at what is missing.
 const TICK: Micros = 250 * MS;
@@ -461,6 +463,48 @@ impl World {
                     }
                 }
                 Effect::Expose { zones: _ } => self.expose(process),
+                Effect::Sync { height } => {
+                    let state = &mut self.processes[process];
+                    let batch = std::mem::take(&mut state.pending);
+                    state.store.commit(batch, Durability::Sync).expect("the model takes every batch");
+                    let effects = self.core(process).durable(height);
+                    self.processes[process].todo.extend(effects);
+                }
+                Effect::KeepCopy { height } => {
+                    self.processes[process].flush();
+                    self.processes[process].store.keep_copy(height).expect("the model keeps every copy");
+                }
+                Effect::ReleaseCopies { below } => {
+                    self.processes[process].store.release_copies(below).expect("the model lets go of every copy");
+                }
+                Effect::ServeState { to, height, part } => {
+                    let copy = self.processes[process]
+                        .store
+                        .copy(height)
+                        .and_then(|copy| copy.map(StateServer::new).transpose());
+                    match copy.and_then(|server| sync::answer(server.as_ref(), height, part)) {
+                        Ok(answer) => self.send(process, to, answer),
+                        Err(_) => return self.replace_disk(process),
+                    }
+                }
+                Effect::BeginStaging => {
+                    self.processes[process].store.begin_staging().expect("the model always has room");
+                }
+                Effect::Stage(batch) => {
+                    self.processes[process].store.stage(batch).expect("staging was begun");
+                }
+                Effect::Adopt => {
+                    self.count("joined at a signed head");
+                    let state = &mut self.processes[process];
+                    state.store.adopt_staged().expect("all was staged");
+                    state.pending = Batch::default();
+                    state.todo.clear();
+                    state.core = None;
+                    return self.restart(process);
+                }
+                Effect::Diverged { ours, theirs } => {
+                    assert!(!self.is_correct(process), "the state of a correct replica differs: {ours:?}, {theirs:?}");
+                }
                 Effect::Fault { culprit, what } => {
                     self.count("fault reported");
                     if self.is_correct(process) {
@@ -592,7 +636,7 @@ impl World {
         let state = &mut self.processes[process];
         let id = state.id;
         let recovered = recovery::recover(id, &network.genesis, &public, &mut state.store);
-        let Ok(Recovery { machine, order, own_last, boot }) = recovered else {
+        let Ok(Recovery { machine, order, own_last, boot, heads, staged }) = recovered else {
             return self.replace_disk(process);
         };
         let (replica, effects) = Replica::start(Parts {
@@ -603,8 +647,12 @@ impl World {
             sealing: network.sealing(id),
             recovered: order,
             machine,
+            heads,
+            head_keys: network.head_keys(id),
+            staged,
+            far_behind: FarBehind::default(),
             signer: network.signer(id, boot),
-            own_last: (!state.own_record_lost).then_some(own_last),
+            own_last: own_last.filter(|_| !state.own_record_lost),
             nonces_ahead: self.plan.nonces_ahead,
             verifier: Arc::<CheckOnce>::clone(&self.verifier),
             rng: state.entropy.generator(),

@@ -1,6 +1,6 @@
 //! The store in memory, with a crash model: what is not yet durable may be lost, the latest batches first.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::{Bound, Range};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use imbl::OrdMap;
 
 use super::schema;
-use super::{Batch, Counters, Durability, OwnRecord, Read, Store, StoreError, StoredBlock};
+use super::{Batch, Counters, Durability, Local, OwnRecord, Read, Store, StoreError, StoredBlock};
 use crate::committee::ReplicaId;
 use crate::crypto::digest::Digest;
 use crate::rows::{Table, TableRows};
@@ -23,6 +23,8 @@ pub struct MemoryStore {
     lazy: VecDeque<Contents>,
     /// Key of a value whose bytes are wrong, rows and blocks told apart: reading it is an error.
     damaged: Option<(bool, Vec<u8>)>,
+    copies: BTreeMap<u64, Contents>,
+    staged: Option<Box<MemoryStore>>,
 }
 
 /// One state of the store. Copies share what they have in common.
@@ -31,11 +33,16 @@ struct Contents {
     counters: Counters,
     rows: OrdMap<Vec<u8>, Arc<[u8]>>,
     blocks: OrdMap<Vec<u8>, Arc<[u8]>>,
+    local: BTreeMap<Local, Vec<u8>>,
 }
 
 impl MemoryStore {
     pub fn create(network: Digest, genesis: &[u8]) -> Self {
-        Self { network, genesis: genesis.into(), durable: Contents::default(), lazy: VecDeque::new(), damaged: None }
+        Self::with(network, genesis.into(), Contents::default())
+    }
+
+    fn with(network: Digest, genesis: Arc<[u8]>, durable: Contents) -> Self {
+        Self { network, genesis, durable, lazy: VecDeque::new(), copies: BTreeMap::new(), staged: None, damaged: None }
     }
 
     /// The check that opening a database makes.
@@ -59,6 +66,9 @@ impl MemoryStore {
     pub fn power_cut(&mut self, kept: usize) {
         self.lazy.truncate(kept);
         self.make_durable();
+        if let Some(staged) = &mut self.staged {
+            staged.power_cut(kept);
+        }
     }
 
     /// The disk as a power cut now would leave it at worst.
@@ -68,6 +78,8 @@ impl MemoryStore {
             genesis: Arc::clone(&self.genesis),
             durable: self.durable.clone(),
             lazy: VecDeque::new(),
+            copies: self.copies.clone(),
+            staged: self.staged.as_ref().map(|staged| Box::new(staged.durable_copy())),
             damaged: self.damaged.clone(),
         }
     }
@@ -119,6 +131,7 @@ impl Contents {
         for (round, author, digest, bytes) in batch.blocks {
             self.blocks.insert(schema::block_key(round, author, &digest), bytes.into());
         }
+        self.local.extend(batch.local);
         if let Some(below) = batch.prune_blocks_below {
             self.prune(&schema::round_key(below));
         }
@@ -134,6 +147,8 @@ impl Contents {
 }
 
 impl Store for MemoryStore {
+    type Copy = Self;
+
     fn commit(&mut self, batch: Batch, durability: Durability) -> Result<(), StoreError> {
         let durability = batch.durability(durability);
         let mut next = self.current().clone();
@@ -142,6 +157,54 @@ impl Store for MemoryStore {
         if durability == Durability::Sync {
             self.make_durable();
         }
+        Ok(())
+    }
+
+    fn keep_copy(&mut self, height: u64) -> Result<(), StoreError> {
+        self.make_durable();
+        let rows = self.durable.rows.clone();
+        self.copies.insert(height, Contents { rows, ..Contents::default() });
+        Ok(())
+    }
+
+    fn release_copies(&mut self, height: u64) -> Result<(), StoreError> {
+        self.copies = self.copies.split_off(&height);
+        Ok(())
+    }
+
+    fn copy(&self, height: u64) -> Result<Option<Self>, StoreError> {
+        let copy = self.copies.get(&height).cloned();
+        Ok(copy.map(|contents| Self::with(self.network, Arc::clone(&self.genesis), contents)))
+    }
+
+    fn begin_staging(&mut self) -> Result<(), StoreError> {
+        let empty = Self::with(self.network, Arc::clone(&self.genesis), Contents::default());
+        self.staged = Some(Box::new(empty));
+        Ok(())
+    }
+
+    fn stage(&mut self, batch: Batch) -> Result<(), StoreError> {
+        let nothing = || StoreError::NothingStaged { path: PathBuf::from("memory") };
+        self.staged.as_mut().ok_or_else(nothing)?.commit(batch, Durability::Lazy)
+    }
+
+    fn staged(&self) -> Option<&dyn Read> {
+        self.staged.as_deref().map(|staged| staged as &dyn Read)
+    }
+
+    fn adopt_staged(&mut self) -> Result<(), StoreError> {
+        let nothing = || StoreError::NothingStaged { path: PathBuf::from("memory") };
+        let mut staged = self.staged.take().ok_or_else(nothing)?;
+        staged.make_durable();
+        staged.durable.counters = self.current().counters;
+        // What was seen of others' misdeeds moves along, unless it is damaged too.
+        for (key, value) in self.scan(Table::Evidence, &[]).unwrap_or_default() {
+            staged.durable.rows.insert(schema::row_key(Table::Evidence, &key), value.into());
+        }
+        if let Some(lost) = self.current().local.get(&Local::Lost) {
+            staged.durable.local.insert(Local::Lost, lost.clone());
+        }
+        *self = *staged;
         Ok(())
     }
 }
@@ -189,6 +252,15 @@ impl Read for MemoryStore {
 
     fn boot(&self) -> Result<u64, StoreError> {
         Ok(self.current().counters.boot)
+    }
+
+    fn local(&self, local: Local) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.current().local.get(&local).cloned())
+    }
+
+    fn next_round(&self, round: u64) -> Result<Option<u64>, StoreError> {
+        let mut blocks = self.current().blocks.range(schema::round_key(round).to_vec()..);
+        Ok(blocks.next().and_then(|(key, _)| schema::parse_block_key(key)).map(|(round, ..)| round))
     }
 
     fn genesis(&self) -> Result<Vec<u8>, StoreError> {

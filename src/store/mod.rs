@@ -14,6 +14,12 @@
 //!   ([`StoreError::Corrupt`]). Durable batches that are missing when the store is opened are reported as well.
 //! - A lost disk is not a first start: [`rocks::RocksStore::open`] refuses a missing database.
 //!
+//! - *Copies*: a replica that is far behind is given the rows as they were at the height of a signed head. The store keeps
+//!   them beside its own ([`Store::keep_copy`]), over restarts, until they are released.
+//! - *Staging*: what such a replica is given gathers in a store of its own ([`Store::stage`]) and never touches the one that
+//!   is served. When it is whole it takes the place of the old one in one step ([`Store::adopt_staged`]), and own record
+//!   and boot number move along: what this replica once said stays said.
+//!
 //! After any error of [`Store::commit`] nobody knows what is on the disk, so the store takes no further batch: the
 //! replica stops and starts again from what it reads back.
 
@@ -21,10 +27,13 @@ mod journal;
 pub mod memory;
 pub mod rocks;
 mod schema;
+pub mod serve;
 #[cfg(test)]
 mod tests;
+pub mod tree;
 pub mod view;
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::PathBuf;
 
@@ -50,6 +59,8 @@ pub struct Batch {
     pub own: Option<OwnRecord>,
     /// A new boot number. Makes the batch `Sync`.
     pub boot: Option<u64>,
+    /// Records of this replica alone.
+    pub local: BTreeMap<Local, Vec<u8>>,
     /// Blocks of lower rounds are deleted. Best in steps of hundreds of rounds: each leaves a tombstone behind for a
     /// while, which readers of blocks must pass.
     pub prune_blocks_below: Option<u64>,
@@ -66,11 +77,39 @@ impl Batch {
         self.blocks.extend(later.blocks);
         self.own = later.own.or(self.own);
         self.boot = later.boot.or(self.boot);
+        self.local.extend(later.local);
         self.prune_blocks_below = later.prune_blocks_below.max(self.prune_blocks_below);
     }
 
     fn durability(&self, asked: Durability) -> Durability {
         if self.own.is_some() || self.boot.is_some() { Durability::Sync } else { asked }
+    }
+}
+
+/// A record that is no part of the state, because when and whether a replica has it depends on what reached it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Local {
+    /// The newest signed head.
+    Head,
+    /// The newest signed head whose state is there to be copied; in a staged store, the one it becomes.
+    Checkpoint,
+    /// The newest head that was due, signed or not.
+    Due,
+    /// [`tree::StateTree::sum`] of all rows.
+    Sum,
+    /// There, if the disk before this one was lost: an own record of round 0 then says nothing.
+    Lost,
+}
+
+impl Local {
+    fn key(self) -> &'static [u8] {
+        match self {
+            Self::Head => b"head",
+            Self::Checkpoint => b"checkpoint",
+            Self::Due => b"due",
+            Self::Sum => b"sum",
+            Self::Lost => b"lost",
+        }
     }
 }
 
@@ -93,8 +132,8 @@ pub struct StoredBlock {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum StoreError {
     #[error(
-        "{path}: no database here. If this replica's disk was lost, it must rejoin as such: a replica that forgot what \
-         it said is not a new one. If it never ran, the dealing ceremony creates the database"
+        "{path}: no database here. If this replica's disk was lost, start it once with --lost-disk: a replica that \
+         forgot what it said is not a new one. If it never ran, the dealing ceremony creates the database"
     )]
     Missing { path: PathBuf },
     #[error("{path}: holds a database already; a second ceremony would destroy it. Choose an empty directory")]
@@ -104,8 +143,8 @@ pub enum StoreError {
     )]
     Locked { path: PathBuf },
     #[error(
-        "{path}: the database is damaged: {what}. Nothing of it is served. Keep a copy, check the disk, and let this \
-         replica rejoin as one that lost its disk"
+        "{path}: the database is damaged: {what}. Nothing of it is served. Keep a copy, check the disk, and start this \
+         replica once with --lost-disk"
     )]
     Corrupt { path: PathBuf, what: String },
     #[error("{path}: the database belongs to network {found}, not to {expected}: check the data directory's path")]
@@ -116,6 +155,8 @@ pub enum StoreError {
     OwnRound { last: u64, given: u64 },
     #[error("boot number {given} does not follow boot number {last}")]
     Boot { last: u64, given: u64 },
+    #[error("{path}: nothing is staged")]
+    NothingStaged { path: PathBuf },
     #[error("an earlier write failed, so what is on the disk is unknown: restart the replica")]
     Failed,
     #[error("{path}: {what}")]
@@ -149,12 +190,20 @@ pub trait Read {
     /// Number of starts so far.
     fn boot(&self) -> Result<u64, StoreError>;
 
+    fn local(&self, local: Local) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// The lowest round from `round` on with a block.
+    fn next_round(&self, round: u64) -> Result<Option<u64>, StoreError>;
+
     /// What the ceremony wrote: the configuration that all replicas agree on.
     fn genesis(&self) -> Result<Vec<u8>, StoreError>;
 }
 
 /// What the one writer may do besides.
 pub trait Store: Read {
+    /// A store that only holds rows.
+    type Copy: Read;
+
     fn commit(&mut self, batch: Batch, durability: Durability) -> Result<(), StoreError>;
 
     /// Counts one more start, durably, and gives its number, from 1.
@@ -162,6 +211,34 @@ pub trait Store: Read {
         let boot = self.boot()? + 1;
         self.commit(Batch { boot: Some(boot), ..Batch::default() }, Durability::Sync)?;
         Ok(boot)
+    }
+
+    /// Keeps the rows as they are after the last batch, under `height`. Makes everything committed durable.
+    fn keep_copy(&mut self, height: u64) -> Result<(), StoreError>;
+
+    /// Lets go of the copies below `height`.
+    fn release_copies(&mut self, height: u64) -> Result<(), StoreError>;
+
+    /// The copy kept under `height`, if there is one.
+    fn copy(&self, height: u64) -> Result<Option<Self::Copy>, StoreError>;
+
+    /// Begins an empty staged store; an earlier one is forgotten.
+    fn begin_staging(&mut self) -> Result<(), StoreError>;
+
+    /// Adds rows, blocks and local records to the staged store, lazily.
+    fn stage(&mut self, batch: Batch) -> Result<(), StoreError>;
+
+    /// The staged store, if one was begun: also one that an earlier process left behind.
+    fn staged(&self) -> Option<&dyn Read>;
+
+    /// Puts the staged store, made durable, in the place of this one, with this one's own record and boot number, and
+    /// what says that the record was lost.
+    fn adopt_staged(&mut self) -> Result<(), StoreError>;
+
+    /// Gives up state and blocks, which are damaged: what is left is own record and boot number.
+    fn give_up_state(&mut self) -> Result<(), StoreError> {
+        self.begin_staging()?;
+        self.adopt_staged()
     }
 }
 

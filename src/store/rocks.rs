@@ -4,6 +4,19 @@
 //! the write-ahead log without waiting for the disk. Recovery after a crash is to a point in time: the log counts up to
 //! its first unsound record. If that lies below the mark, what was durable is damaged and the database is refused.
 //!
+//! A database whose state was copied from others takes the place of the one before it as the next *generation*:
+//!
+//! ```text
+//! rocks/, durable               generation 0, made by the ceremony
+//! generation-N/rocks, …/durable the others
+//! current                       number of the one that counts; generation 0 if the file is not there
+//! staged/rocks, …/durable       what is being copied from others
+//! copies/HEIGHT/                the rows at the height of a signed head, for others to copy: hard links to the same files
+//! ```
+//!
+//! The file `current` is replaced by a rename: before it the old generation counts, after it the new one. What does not
+//! count is removed when the store is opened.
+//!
 //! Cloned readers keep the database open: it closes, and its lock is free, when the store and all readers are dropped.
 
 use std::fs;
@@ -12,6 +25,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBRecoveryMode, Direction, ErrorKind,
     IteratorMode, LogLevel, Options, ReadOptions, WriteBatch, WriteOptions,
@@ -19,14 +33,18 @@ use rocksdb::{
 
 use super::journal::Mark;
 use super::schema::{self, BLOCKS, BOOT_KEY, GENESIS_KEY, META, NETWORK_KEY, OWN_KEY, ROWS, SCHEMA, SCHEMA_KEY};
-use super::{Batch, Counters, Durability, OwnRecord, Read, Store, StoreError, StoredBlock};
+use super::{Batch, Counters, Durability, Local, OwnRecord, Read, Store, StoreError, StoredBlock};
 use crate::committee::ReplicaId;
 use crate::crypto::digest::Digest;
 use crate::limits;
-use crate::rows::{Table, TableRows};
+use crate::rows::{Row, Table, TableRows};
 
 /// The one writer.
 pub struct RocksStore {
+    /// The data directory.
+    home: PathBuf,
+    generation: u64,
+    staged: Option<Box<RocksStore>>,
     reader: RocksReader,
     mark: Mark,
     counters: Counters,
@@ -45,7 +63,7 @@ pub struct RocksReader {
 impl RocksStore {
     /// A new database in `path`, for the ceremony: no own block, no start yet. Refuses to overwrite.
     pub fn create(path: &Path, network: Digest, genesis: &[u8]) -> Result<Self, StoreError> {
-        if database_path(path).exists() || mark_path(path).exists() {
+        if database_path(path).exists() || mark_path(path).exists() || current_path(path).exists() {
             return Err(StoreError::Exists { path: path.into() });
         }
         fs::create_dir_all(path).map_err(|error| io_error(path, &error))?;
@@ -65,7 +83,15 @@ impl RocksStore {
         let mark = Mark::create(&mark_path(path), reader.database.latest_sequence_number())
             .map_err(|error| io_error(path, &error))?;
         sync_directories(path).map_err(|error| io_error(path, &error))?;
-        Ok(Self { reader, mark, counters: Counters::default(), prune_when_durable: None, failed: false })
+        Ok(Self::with(path, 0, reader, mark, Counters::default()))
+    }
+
+    /// A new database for a replica whose disk was lost: it has no own record, and says so.
+    pub fn create_after_loss(path: &Path, network: Digest, genesis: &[u8]) -> Result<Self, StoreError> {
+        let mut store = Self::create(path, network, genesis)?;
+        let local = [(Local::Lost, Vec::new())].into();
+        store.commit(Batch { local, ..Batch::default() }, Durability::Sync)?;
+        Ok(store)
     }
 
     /// The database in `path`, if it is there, whole, free, and of this network.
@@ -78,6 +104,26 @@ impl RocksStore {
     /// The database in `path`, if it is there, whole and free. What network it is of follows from its genesis: the
     /// caller takes the digest and asks [`RocksReader::check_network`].
     pub fn open_any(path: &Path) -> Result<Self, StoreError> {
+        let generation = current_generation(path)?;
+        let mut store = Self::open_at(path, generation, &generation_path(path, generation))?;
+        remove_other_generations(path, generation).map_err(|error| io_error(path, &error))?;
+        let staged = staged_path(path);
+        if staged.exists() {
+            match Self::open_at(&staged, 0, &staged) {
+                Ok(left_behind) => store.staged = Some(Box::new(left_behind)),
+                // It was cut off, or is damaged: what it held can be copied again.
+                Err(_) => fs::remove_dir_all(&staged).map_err(|error| io_error(path, &error))?,
+            }
+        }
+        Ok(store)
+    }
+
+    fn with(home: &Path, generation: u64, reader: RocksReader, mark: Mark, counters: Counters) -> Self {
+        let home = home.into();
+        Self { home, generation, staged: None, reader, mark, counters, prune_when_durable: None, failed: false }
+    }
+
+    fn open_at(home: &Path, generation: u64, path: &Path) -> Result<Self, StoreError> {
         if !database_path(path).join("CURRENT").exists() {
             return Err(StoreError::Missing { path: path.into() });
         }
@@ -96,7 +142,7 @@ impl RocksStore {
         }
         reader.check_schema()?;
         let counters = Counters { own: reader.own_last()?, boot: reader.boot()? };
-        Ok(Self { reader, mark, counters, prune_when_durable: None, failed: false })
+        Ok(Self::with(home, generation, reader, mark, counters))
     }
 
     /// A handle for reading, from any thread.
@@ -120,7 +166,37 @@ impl RocksStore {
     }
 }
 
+impl RocksStore {
+    fn nothing_staged(&self) -> StoreError {
+        StoreError::NothingStaged { path: self.home.clone() }
+    }
+
+    /// Numbers of the copies there are.
+    fn copies(&self) -> Result<Vec<u64>, StoreError> {
+        let entries = match fs::read_dir(copies_path(&self.home)) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(io_error(&self.home, &error)),
+        };
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        Ok(names.filter_map(|name| name.parse().ok()).collect())
+    }
+
+    fn remove_copy(&self, height: u64) -> Result<(), StoreError> {
+        fs::remove_dir_all(copy_path(&self.home, height)).map_err(|error| io_error(&self.home, &error))
+    }
+
+    /// Bytes that the blocks take on the disk.
+    pub fn block_bytes(&self) -> Result<u64, StoreError> {
+        let family = self.reader.family(BLOCKS);
+        let bytes = self.reader.database.property_int_value_cf(family, rocksdb::properties::TOTAL_SST_FILES_SIZE);
+        bytes.map(Option::unwrap_or_default).map_err(|error| database_error(&self.home, &error))
+    }
+}
+
 impl Store for RocksStore {
+    type Copy = RocksReader;
+
     fn commit(&mut self, batch: Batch, durability: Durability) -> Result<(), StoreError> {
         if self.failed {
             return Err(StoreError::Failed);
@@ -133,6 +209,72 @@ impl Store for RocksStore {
         self.counters = counters;
         written
     }
+
+    fn keep_copy(&mut self, height: u64) -> Result<(), StoreError> {
+        self.commit(Batch::default(), Durability::Sync)?;
+        if self.copies()?.contains(&height) {
+            self.remove_copy(height)?;
+        }
+        fs::create_dir_all(copies_path(&self.home)).map_err(|error| io_error(&self.home, &error))?;
+        let checkpoint = Checkpoint::new(&self.reader.database);
+        let made = checkpoint.and_then(|checkpoint| checkpoint.create_checkpoint(copy_path(&self.home, height)));
+        made.map_err(|error| database_error(&self.home, &error))
+    }
+
+    fn release_copies(&mut self, height: u64) -> Result<(), StoreError> {
+        self.copies()?.into_iter().filter(|copy| *copy < height).try_for_each(|copy| self.remove_copy(copy))
+    }
+
+    fn copy(&self, height: u64) -> Result<Option<RocksReader>, StoreError> {
+        open_copy(&self.home, height)
+    }
+
+    fn begin_staging(&mut self) -> Result<(), StoreError> {
+        // Its database is closed before its files go.
+        drop(self.staged.take());
+        let path = staged_path(&self.home);
+        if path.exists() {
+            fs::remove_dir_all(&path).map_err(|error| io_error(&path, &error))?;
+        }
+        let network = Digest(self.reader.meta_array(NETWORK_KEY)?);
+        self.staged = Some(Box::new(Self::create(&path, network, &self.genesis()?)?));
+        Ok(())
+    }
+
+    fn stage(&mut self, batch: Batch) -> Result<(), StoreError> {
+        let nothing = self.nothing_staged();
+        self.staged.as_mut().ok_or(nothing)?.commit(batch, Durability::Lazy)
+    }
+
+    fn staged(&self) -> Option<&dyn Read> {
+        self.staged.as_deref().map(|staged| staged as &dyn Read)
+    }
+
+    fn adopt_staged(&mut self) -> Result<(), StoreError> {
+        let mut staged = self.staged.take().ok_or_else(|| self.nothing_staged())?;
+        let Counters { own, boot } = self.counters;
+        let own = (own > OwnRecord::default()).then_some(own);
+        let local = self.local(Local::Lost)?.map(|lost| (Local::Lost, lost)).into_iter().collect();
+        // What was seen of others' misdeeds moves along, unless it is damaged too.
+        let seen = self.scan(Table::Evidence, &[]).unwrap_or_default();
+        let rows = seen.into_iter().map(|(key, value)| Row::put(Table::Evidence, key, value)).collect();
+        let counters = Batch { own, boot: (boot > 0).then_some(boot), local, rows, ..Batch::default() };
+        staged.commit(counters, Durability::Sync)?;
+        drop(staged);
+        let generation = self.generation + 1;
+        let to = generation_path(&self.home, generation);
+        let failed = |error: io::Error| io_error(&to, &error);
+        if to.exists() {
+            fs::remove_dir_all(&to).map_err(failed)?;
+        }
+        fs::rename(staged_path(&self.home), &to).map_err(failed)?;
+        sync_directories(&to).map_err(failed)?;
+        let next = Self::open_at(&self.home, generation, &to)?;
+        write_generation(&self.home, generation).map_err(failed)?;
+        *self = next;
+        remove_other_generations(&self.home, generation).map_err(failed)?;
+        self.release_copies(u64::MAX)
+    }
 }
 
 impl RocksReader {
@@ -140,6 +282,15 @@ impl RocksReader {
         let cache = Cache::new_lru_cache(limits::STORE_BLOCK_CACHE);
         let families = [META, ROWS, BLOCKS].map(|name| ColumnFamilyDescriptor::new(name, family_options(&cache)));
         let database = DB::open_cf_descriptors(options, database_path(path), families)
+            .map_err(|error| database_error(path, &error))?;
+        Ok(Self { database: Arc::new(database), path: path.into() })
+    }
+
+    /// The rows of a copy, to be read only.
+    fn open_copy(path: &Path) -> Result<Self, StoreError> {
+        let cache = Cache::new_lru_cache(limits::STORE_BLOCK_CACHE);
+        let families = [META, ROWS].map(|name| ColumnFamilyDescriptor::new(name, family_options(&cache)));
+        let database = DB::open_cf_descriptors_read_only(&database_options(), path, families, false)
             .map_err(|error| database_error(path, &error))?;
         Ok(Self { database: Arc::new(database), path: path.into() })
     }
@@ -178,6 +329,9 @@ impl RocksReader {
         }
         if let Some(boot) = batch.boot {
             self.put(&mut written, META, BOOT_KEY, boot.to_be_bytes().to_vec());
+        }
+        for (local, value) in batch.local {
+            self.put(&mut written, META, local.key(), value);
         }
         if let Some(below) = batch.prune_blocks_below {
             written.delete_range_cf(self.family(BLOCKS), schema::round_key(0), schema::round_key(below));
@@ -293,6 +447,17 @@ impl Read for RocksReader {
         parsed.collect()
     }
 
+    fn local(&self, local: Local) -> Result<Option<Vec<u8>>, StoreError> {
+        self.value(META, local.key())
+    }
+
+    fn next_round(&self, round: u64) -> Result<Option<u64>, StoreError> {
+        let first = self.range(BLOCKS, &schema::round_key(round), None, 1)?.pop();
+        let parsed = first.map(|(key, _)| schema::parse_block_key(&key).map(|(round, ..)| round));
+        let bad = || self.corrupt("a block's key has the wrong length");
+        parsed.map(|round| round.ok_or_else(bad)).transpose()
+    }
+
     fn own_last(&self) -> Result<OwnRecord, StoreError> {
         Ok(OwnRecord { round: u64::from_be_bytes(self.meta_array(OWN_KEY)?) })
     }
@@ -323,6 +488,14 @@ impl Read for RocksStore {
         self.reader.blocks_in(rounds)
     }
 
+    fn local(&self, local: Local) -> Result<Option<Vec<u8>>, StoreError> {
+        self.reader.local(local)
+    }
+
+    fn next_round(&self, round: u64) -> Result<Option<u64>, StoreError> {
+        self.reader.next_round(round)
+    }
+
     fn own_last(&self) -> Result<OwnRecord, StoreError> {
         Ok(self.counters.own)
     }
@@ -336,8 +509,70 @@ impl Read for RocksStore {
     }
 }
 
+/// The copy kept under `height` in the data directory `home`, if there is one.
+pub fn open_copy(home: &Path, height: u64) -> Result<Option<RocksReader>, StoreError> {
+    let path = copy_path(home, height);
+    if path.exists() { RocksReader::open_copy(&path).map(Some) } else { Ok(None) }
+}
+
 fn database_path(path: &Path) -> PathBuf {
     path.join("rocks")
+}
+
+fn current_path(path: &Path) -> PathBuf {
+    path.join("current")
+}
+
+fn staged_path(path: &Path) -> PathBuf {
+    path.join("staged")
+}
+
+fn copies_path(path: &Path) -> PathBuf {
+    path.join("copies")
+}
+
+fn copy_path(path: &Path, height: u64) -> PathBuf {
+    copies_path(path).join(height.to_string())
+}
+
+fn generation_path(path: &Path, generation: u64) -> PathBuf {
+    if generation == 0 { path.into() } else { path.join(format!("generation-{generation}")) }
+}
+
+/// The generation that counts.
+fn current_generation(path: &Path) -> Result<u64, StoreError> {
+    match fs::read_to_string(current_path(path)) {
+        Ok(text) => text.trim().parse().map_err(|_| StoreError::Corrupt {
+            path: current_path(path),
+            what: "it holds no number of a generation".into(),
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(io_error(path, &error)),
+    }
+}
+
+/// From now on, and after a power cut, `generation` counts.
+fn write_generation(path: &Path, generation: u64) -> io::Result<()> {
+    let temporary = path.join("current.new");
+    fs::write(&temporary, format!("{generation}\n"))?;
+    fs::File::open(&temporary)?.sync_all()?;
+    fs::rename(&temporary, current_path(path))?;
+    fs::File::open(path)?.sync_all()
+}
+
+fn remove_other_generations(path: &Path, current: u64) -> io::Result<()> {
+    if current > 0 && database_path(path).exists() {
+        fs::remove_dir_all(database_path(path))?;
+        fs::remove_file(mark_path(path))?;
+    }
+    for entry in fs::read_dir(path)? {
+        let name = entry?.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix("generation-")?.parse::<u64>().ok());
+        if number.is_some_and(|number| number != current) {
+            fs::remove_dir_all(path.join(name))?;
+        }
+    }
+    Ok(())
 }
 
 fn mark_path(path: &Path) -> PathBuf {

@@ -7,6 +7,7 @@
 //!                 "genesis"                                    bytes of the ceremony
 //!                 "own"                                        round of the replica's own last block, u64 big-endian
 //!                 "boot"                                       number of starts, u64 big-endian
+//!                 "head", "checkpoint", "due", "sum", "lost"   local records, see `Local`
 //! rows            table, 1 byte ‖ key of the row               value of the row
 //! blocks          round, u64 big-endian ‖ author, 1 byte ‖     bytes of the block
 //!                 digest, 32 bytes

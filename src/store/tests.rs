@@ -221,7 +221,7 @@ fn sample() -> (TempDir, Model) {
                 blocks: vec![(round, ReplicaId(2), Digest([round as u8; 32]), vec![7; 200])],
                 own: Some(OwnRecord { round }),
                 boot: Some(round),
-                prune_blocks_below: None,
+                ..Batch::default()
             };
             model.apply(&batch);
             store.commit(batch, Durability::Lazy).unwrap();
@@ -323,22 +323,71 @@ fn a_database_of_another_network_is_refused() {
     assert!(MemoryStore::create(NETWORK, b"").reopen(other).is_err());
 }
 
+/// Rows are staged, kept as a copy, adopted; the own record stays.
+fn check_staging(store: &mut impl Store) {
+    let put = |key: &str| Batch { rows: vec![Row::put(Table::Title, key, vec![1])], ..Batch::default() };
+    let titles = |store: &dyn Read| -> Vec<_> {
+        store.scan(Table::Title, &[]).unwrap().into_iter().map(|(key, _)| String::from_utf8(key).unwrap()).collect()
+    };
+    store.commit(Batch { own: Some(OwnRecord { round: 9 }), ..put("old") }, Durability::Sync).unwrap();
+    store.keep_copy(1).unwrap();
+    store.commit(put("older"), Durability::Lazy).unwrap();
+    store.keep_copy(2).unwrap();
+    store.commit(put("later"), Durability::Lazy).unwrap();
+    assert_eq!(titles(&store.copy(1).unwrap().unwrap()), ["old"]);
+    assert_eq!(titles(&store.copy(2).unwrap().unwrap()), ["old", "older"]);
+    store.release_copies(2).unwrap();
+    assert!(store.copy(1).unwrap().is_none() && store.copy(2).unwrap().is_some() && store.copy(3).unwrap().is_none());
+
+    assert!(store.staged().is_none() && store.stage(put("nowhere")).is_err() && store.adopt_staged().is_err());
+    store.begin_staging().unwrap();
+    store.stage(put("forgotten")).unwrap();
+    store.begin_staging().unwrap();
+    let local = [(Local::Head, b"signed".to_vec())].into();
+    store.stage(Batch { local, ..put("new") }).unwrap();
+    assert_eq!((titles(store.staged().unwrap()), titles(store)), (vec!["new".into()], titles(store)));
+    assert_eq!(titles(store), ["later", "old", "older"]);
+    store.adopt_staged().unwrap();
+    assert_eq!(titles(store), ["new"]);
+    assert_eq!((store.own_last().unwrap().round, store.local(Local::Head).unwrap()), (9, Some(b"signed".to_vec())));
+    assert!(store.staged().is_none() && store.copy(2).unwrap().is_none());
+    store.commit(put("newer"), Durability::Sync).unwrap();
+    assert_eq!(titles(store), ["new", "newer"]);
+}
+
+#[test]
+fn what_is_staged_takes_the_place_of_what_was_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut rocks = RocksStore::create(directory.path(), NETWORK, b"genesis").unwrap();
+    check_staging(&mut rocks);
+    check_staging(&mut MemoryStore::create(NETWORK, b"genesis"));
+    rocks.begin_staging().unwrap();
+    let rows = vec![Row::put(Table::Title, "half", vec![2])];
+    rocks.stage(Batch { rows, ..Batch::default() }).unwrap();
+    drop(rocks);
+    let again = RocksStore::open(directory.path(), NETWORK).unwrap();
+    assert_eq!(again.get(Table::Title, b"newer"), Ok(Some(vec![1])));
+    assert_eq!(again.staged().unwrap().get(Table::Title, b"half"), Ok(Some(vec![2])));
+    assert!(!directory.path().join("rocks").exists() && directory.path().join("generation-1").exists());
+}
+
 #[test]
 fn own_rounds_and_boot_numbers_only_rise() {
     let directory = tempfile::tempdir().unwrap();
     let mut rocks = RocksStore::create(directory.path(), NETWORK, b"").unwrap();
-    let mut memory = MemoryStore::create(NETWORK, b"");
-    for store in [&mut rocks as &mut dyn Store, &mut memory] {
-        assert_eq!((store.next_boot(), store.next_boot()), (Ok(1), Ok(2)));
-        let own = |round| Batch { own: Some(OwnRecord { round }), ..Batch::default() };
-        store.commit(own(5), Durability::Lazy).unwrap();
-        let refused = Err(StoreError::OwnRound { last: 5, given: 5 });
-        assert_eq!(store.commit(own(5), Durability::Sync), refused);
-        let boot = Batch { boot: Some(2), ..Batch::default() };
-        assert_eq!(store.commit(boot, Durability::Sync), Err(StoreError::Boot { last: 2, given: 2 }));
-        assert_eq!(store.own_last(), Ok(OwnRecord { round: 5 }));
-    }
-    assert_eq!(memory.not_durable(), 0);
+    check_counters(&mut rocks);
+    check_counters(&mut MemoryStore::create(NETWORK, b""));
+}
+
+fn check_counters(store: &mut impl Store) {
+    assert_eq!((store.next_boot(), store.next_boot()), (Ok(1), Ok(2)));
+    let own = |round| Batch { own: Some(OwnRecord { round }), ..Batch::default() };
+    store.commit(own(5), Durability::Lazy).unwrap();
+    let refused = Err(StoreError::OwnRound { last: 5, given: 5 });
+    assert_eq!(store.commit(own(5), Durability::Sync), refused);
+    let boot = Batch { boot: Some(2), ..Batch::default() };
+    assert_eq!(store.commit(boot, Durability::Sync), Err(StoreError::Boot { last: 2, given: 2 }));
+    assert_eq!(store.own_last(), Ok(OwnRecord { round: 5 }));
 }
 
 #[test]

@@ -12,6 +12,8 @@ mod network;
 mod order;
 mod order_node;
 mod owner;
+mod recovery;
+mod recovery_node;
 mod update;
 mod usage;
 
@@ -26,6 +28,7 @@ pub enum Command {
     Update(update::Args),
     Order(order::Args),
     Delays(delays::Args),
+    Recovery(recovery::Args),
     #[command(hide = true)]
     OrderNode(order_node::Args),
 }
@@ -36,6 +39,7 @@ impl Command {
             Self::Update(args) => args.run().await,
             Self::Order(args) => args.run().await,
             Self::Delays(args) => args.run().await,
+            Self::Recovery(args) => args.run().await,
             Self::OrderNode(args) => args.run().await,
         }
     }

@@ -236,7 +236,8 @@ impl Node {
                     self.load.start();
                 }
             }
-            PeerMessage::Operation(_) | PeerMessage::Envelope(_) => {}
+            // There is no state, and nobody's operations but the node's own.
+            _ => {}
         }
         Ok(effects)
     }

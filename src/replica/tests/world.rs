@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use crate::ca::root::{RootFacts, root_tbs};
 use crate::ca::{certificate, profile::Period};
 use crate::committee::{Committee, ReplicaId};
-use crate::crypto::bls::{SealingSecret, heads, sealing};
+use crate::crypto::bls::{HeadSecret, SealingSecret, heads, sealing};
 use crate::crypto::coin::{self, CoinSecret};
 use crate::crypto::digest::{Digest, hash};
 use crate::crypto::ed25519::{PublicKey, SecretKey};
@@ -21,17 +21,19 @@ use crate::directory::Timestamp;
 use crate::directory::master::{parse_records, parse_zone};
 use crate::directory::name::Name;
 use crate::directory::operation::{Action, Operation, RecordChange};
-use crate::limits::NONCES_AHEAD;
+use crate::limits::{HEAD_INTERVAL_MS, NONCES_AHEAD};
 use crate::order::{BlockRef, OrderPublic, VerifyEach};
 use crate::replica::genesis::{Authority, Genesis, GenesisZone};
+use crate::replica::heads::HeadKeys;
 use crate::replica::message::PeerMessage;
 use crate::replica::recovery::{self, Recovery};
 use crate::replica::rsa::AuthorityShare;
-use crate::replica::{Effect, Parts, Replica, door};
+use crate::replica::{Effect, FarBehind, Parts, Replica, door, sync};
 use crate::rows::{Table, TableRows};
 use crate::signing::Signer;
 use crate::store::memory::MemoryStore;
-use crate::store::{Batch, Durability, Read, Store, StoredBlock};
+use crate::store::serve::{self, StateServer};
+use crate::store::{Batch, Durability, Local, Read, Store, StoredBlock};
 
 /// Milliseconds between two looks at what is missing.
 const TICK: u64 = 250;
@@ -59,6 +61,7 @@ struct Secrets {
     zone: Zeroizing<[u8; 32]>,
     rsa: Zeroizing<Vec<u8>>,
     sealing: Zeroizing<Vec<u8>>,
+    head: Zeroizing<Vec<u8>>,
 }
 
 pub fn fixture() -> &'static Fixture {
@@ -89,6 +92,7 @@ pub fn fixture() -> &'static Fixture {
         let signature = rsa.combine(&to_be_signed, &signed).unwrap().signature;
         let certificate = certificate::assemble(&to_be_signed, &signature);
         let (sealing, sealing_shares) = sealing::deal(&committee, &mut rng);
+        let (head_key, head_shares) = heads::deal(&committee, &mut rng);
         let publics: Vec<_> = identities.iter().map(SecretKey::public).collect();
         let genesis = Genesis {
             created: Timestamp(START),
@@ -96,7 +100,7 @@ pub fn fixture() -> &'static Fixture {
             identities: publics.clone(),
             links: publics.clone(),
             coin: coin.clone(),
-            heads: heads::deal(&committee, &mut rng).0,
+            heads: head_key,
             sealing,
             zones,
             registry: SecretKey::generate(&mut rng).public(),
@@ -104,12 +108,13 @@ pub fn fixture() -> &'static Fixture {
         };
         let public = OrderPublic::new(committee, genesis.network(), 0, publics, coin).unwrap();
         let secrets = identities.iter().zip(coin_shares).zip(zone_shares).zip(rsa_shares).zip(sealing_shares);
-        let secrets = secrets.map(|((((identity, coin), zone), rsa), sealing)| Secrets {
+        let secrets = secrets.zip(head_shares).map(|(((((identity, coin), zone), rsa), sealing), head)| Secrets {
             identity: *identity.seed(),
             coin: coin.to_bytes(),
             zone: zone.to_bytes(),
             rsa: rsa.to_bytes(),
             sealing: sealing.to_bytes(),
+            head: head.to_bytes(),
         });
         Fixture { public: Arc::new(public), secrets: secrets.collect(), genesis: Arc::new(genesis) }
     })
@@ -142,6 +147,10 @@ impl Owner {
 
     pub fn title(&self) -> &Name {
         &self.title
+    }
+
+    pub fn is_new(&self) -> bool {
+        self.sequence == 0
     }
 
     pub fn act(&mut self, action: Action) -> Vec<u8> {
@@ -191,6 +200,8 @@ struct Node {
     replica: Option<Replica>,
     pending: Batch,
     life: u32,
+    /// The copy that others take.
+    server: Option<(u64, StateServer<MemoryStore>)>,
 }
 
 pub struct World {
@@ -211,7 +222,19 @@ pub struct World {
     pub faults: Vec<(ReplicaId, String)>,
     /// Blocks as they are sent, for those who read everything at once.
     pub spied: Vec<(ReplicaId, Vec<u8>)>,
+    /// What a corrupt replica makes of what it sends.
+    pub corrupt: Option<Corrupt>,
+    pub far_behind: FarBehind,
+    /// How often a replica joined at a signed head.
+    pub joined: usize,
+    /// How often whoever copies the state is still to be cut, after each time one step more than before.
+    pub copies_to_cut: usize,
+    copy_steps: usize,
+    steps_until_cut: usize,
 }
+
+/// May alter a message of a replica, or swallow it.
+pub type Corrupt = Box<dyn FnMut(ReplicaId, &mut PeerMessage) -> bool>;
 
 impl World {
     pub fn new(seed: u64, running: &[u8]) -> Self {
@@ -222,7 +245,7 @@ impl World {
     pub fn with_depth(seed: u64, running: &[u8], depth: u64) -> Self {
         let Fixture { genesis, public, .. } = fixture();
         let store = || MemoryStore::create(public.network, &genesis.to_bytes());
-        let node = |_| Node { store: store(), replica: None, pending: Batch::default(), life: 0 };
+        let node = |_| Node { store: store(), replica: None, pending: Batch::default(), life: 0, server: None };
         let mut world = Self {
             seed,
             public: Arc::new(OrderPublic { depth, ..OrderPublic::clone(public) }),
@@ -237,6 +260,12 @@ impl World {
             shown: BTreeMap::new(),
             faults: Vec::new(),
             spied: Vec::new(),
+            corrupt: None,
+            far_behind: FarBehind::default(),
+            joined: 0,
+            copies_to_cut: 0,
+            copy_steps: 0,
+            steps_until_cut: 1,
         };
         for &id in running {
             world.restart(ReplicaId(id));
@@ -384,18 +413,7 @@ impl World {
                     Vec::new()
                 });
             }
-            Event::Crash { replica, restart_after } => {
-                let keep = self.rng.next_u64() as usize;
-                let node = &mut self.nodes[replica.index()];
-                node.replica = None;
-                node.pending = Batch::default();
-                node.life += 1;
-                let lazy = node.store.not_durable();
-                node.store.power_cut(keep % (lazy + 1));
-                if let Some(after) = restart_after {
-                    self.schedule(after, Event::Restart { replica });
-                }
-            }
+            Event::Crash { replica, restart_after } => self.cut(replica, restart_after),
             Event::Restart { replica } => self.restart(replica),
         }
     }
@@ -406,8 +424,8 @@ impl World {
         let effects = take(replica);
         self.perform(id, effects);
         let now = Timestamp(self.now);
-        loop {
-            let effects = self.nodes[id.index()].replica.as_mut().unwrap().advance(now);
+        while let Some(replica) = &mut self.nodes[id.index()].replica {
+            let effects = replica.advance(now);
             if effects.is_empty() {
                 break;
             }
@@ -455,11 +473,104 @@ impl World {
                     }
                 }
                 Effect::Fault { culprit, what } => self.faults.push((culprit, what)),
+                Effect::Sync { height } => {
+                    node.store.commit(std::mem::take(&mut node.pending), Durability::Sync).unwrap();
+                    queue.extend(node.replica.as_mut().unwrap().durable(height));
+                }
+                Effect::KeepCopy { height } => {
+                    node.store.commit(std::mem::take(&mut node.pending), Durability::Lazy).unwrap();
+                    node.store.keep_copy(height).unwrap();
+                }
+                Effect::ReleaseCopies { below } => node.store.release_copies(below).unwrap(),
+                Effect::ServeState { to, height, part } => {
+                    if node.server.as_ref().is_none_or(|(open, _)| *open != height) {
+                        let copy = node.store.copy(height).unwrap();
+                        node.server = copy.map(|copy| (height, StateServer::new(copy).unwrap()));
+                    }
+                    let server = node.server.as_ref().map(|(_, server)| server);
+                    let answer = sync::answer(server, height, part).unwrap();
+                    self.send(id, to, answer);
+                }
+                Effect::BeginStaging => {
+                    node.store.begin_staging().unwrap();
+                    if self.copy_step(id) {
+                        return;
+                    }
+                }
+                Effect::Stage(batch) => {
+                    node.store.stage(batch).unwrap();
+                    if self.copy_step(id) {
+                        return;
+                    }
+                }
+                Effect::Adopt => {
+                    if self.copy_step(id) {
+                        return;
+                    }
+                    let node = &mut self.nodes[id.index()];
+                    assert!(sync::is_whole(&node.store).unwrap());
+                    node.store.adopt_staged().unwrap();
+                    node.pending = Batch::default();
+                    node.replica = None;
+                    self.joined += 1;
+                    return self.restart(id);
+                }
+                Effect::Diverged { ours, theirs } => {
+                    panic!("seed {}: {id} diverged: {ours:?}, {theirs:?}", self.seed);
+                }
             }
         }
     }
 
-    fn send(&mut self, from: ReplicaId, to: ReplicaId, message: PeerMessage) {
+    /// A step of a copy; whether the replica is cut after it.
+    fn copy_step(&mut self, id: ReplicaId) -> bool {
+        self.copy_steps += 1;
+        let cut = self.copies_to_cut > 0 && self.copy_steps == self.steps_until_cut;
+        if cut {
+            self.copies_to_cut -= 1;
+            self.copy_steps = 0;
+            self.steps_until_cut = self.steps_until_cut % 2 + 1;
+            self.cut(id, Some(100));
+        }
+        cut
+    }
+
+    /// A power cut of one replica: what was not synced may be lost.
+    fn cut(&mut self, id: ReplicaId, restart_after: Option<u64>) {
+        let keep = self.rng.next_u64() as usize;
+        let node = &mut self.nodes[id.index()];
+        node.replica = None;
+        node.pending = Batch::default();
+        node.server = None;
+        node.life += 1;
+        let lazy = node.store.not_durable();
+        node.store.power_cut(keep % (lazy + 1));
+        if let Some(after) = restart_after {
+            self.schedule(after, Event::Restart { replica: id });
+        }
+    }
+
+    /// `id`, which does not run, gets an empty disk.
+    pub fn lose_disk(&mut self, id: u8) {
+        let Fixture { genesis, public, .. } = fixture();
+        let node = &mut self.nodes[usize::from(id)];
+        node.store = MemoryStore::create(public.network, &genesis.to_bytes());
+        let local = [(Local::Lost, Vec::new())].into();
+        node.store.commit(Batch { local, ..Batch::default() }, Durability::Sync).unwrap();
+    }
+
+    /// All rows of a replica's store, in the order of the tables and keys.
+    pub fn state_rows(&self, id: u8) -> Vec<(Table, Vec<u8>, Vec<u8>)> {
+        let mut rows = Vec::new();
+        let store = &self.nodes[usize::from(id)].store;
+        serve::for_each_row(store, |table, key, value| rows.push((table, key.to_vec(), value.to_vec()))).unwrap();
+        rows
+    }
+
+    fn send(&mut self, from: ReplicaId, to: ReplicaId, mut message: PeerMessage) {
+        if self.corrupt.as_mut().is_some_and(|corrupt| !corrupt(from, &mut message)) {
+            return;
+        }
         let lives = (self.nodes[from.index()].life, self.nodes[to.index()].life);
         if self.nodes[to.index()].replica.is_none() {
             return;
@@ -488,7 +599,7 @@ impl World {
     fn restart(&mut self, id: ReplicaId) {
         let Fixture { genesis, public, secrets } = fixture();
         let node = &mut self.nodes[id.index()];
-        let Recovery { machine, order, own_last, boot } =
+        let Recovery { machine, order, own_last, boot, heads, staged } =
             recovery::recover(id, genesis, &self.public, &mut node.store).unwrap();
         let secret = &secrets[id.index()];
         let zone = &genesis.zones[0];
@@ -505,7 +616,15 @@ impl World {
             recovered: order,
             machine,
             signer: Signer::new(id, boot, zones, Some(Box::new(authority))),
-            own_last: Some(own_last),
+            heads,
+            head_keys: HeadKeys {
+                public: genesis.heads.clone(),
+                secret: HeadSecret::from_bytes(secret.head.as_slice()).unwrap(),
+                interval_ms: HEAD_INTERVAL_MS,
+            },
+            staged,
+            far_behind: self.far_behind,
+            own_last,
             nonces_ahead: NONCES_AHEAD,
             verifier: Arc::new(VerifyEach),
             rng: ChaCha20Rng::seed_from_u64(self.rng.next_u64()),
@@ -542,6 +661,8 @@ impl World {
                 self.seed,
                 self.describe()
             );
+            let heads = (replica.head(), first.head());
+            assert!(heads.0.is_some() && heads.0 == heads.1, "seed {}: {id}: {heads:?}", self.seed);
             let zones = |replica: &Replica| replica.view().zones;
             assert!(zones(replica) == zones(first), "seed {}: {id}", self.seed);
         }

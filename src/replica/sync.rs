@@ -1,0 +1,576 @@
+//! Copying the state: how a replica that is too far behind joins at a signed head.
+//!
+//! It holds a signed checkpoint ([`super::heads`]) that is further ahead than blocks can bring it. From its peers it asks:
+//!
+//! 1. the *manifest* ([`crate::store::serve`]), and checks it against the signed root;
+//! 2. the rows, bucket by bucket, from all peers at once, and checks each bucket against the manifest before anything of
+//!    it is written, and then only to the staged store, beside the one that is served;
+//! 3. the blocks of the last two rounds up to the head, by the digests that the rows give: agreed time of the next commits
+//!    is read off their timestamps. Blocks that are not ordered yet are parents of those above and are pulled like any
+//!    others.
+//!
+//! Then the staged store takes the place of the old one, in one step, and the replica starts from it as after any restart.
+//! Until then it serves what it had. It takes no part in the order meanwhile, and drops the blocks it is sent: they are
+//! pulled again by digest.
+//!
+//! Nothing depends on any one peer. What it sends is judged by the signed root alone; a piece that is wrong, or too short,
+//! or does not come in time, ends this peer's part in this copy, and another is asked for the piece. When nobody is left, all
+//! are asked anew; if a newer checkpoint was signed meanwhile, from that one. A checkpoint lower than one seen counts for
+//! nothing. All lengths follow from the manifest, so no answer is endless. What was staged before a crash counts after it: the
+//! buckets that are there are not asked for again.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
+
+use super::heads::SignedHead;
+use super::message::{PeerMessage, StatePart};
+use crate::committee::{ReplicaId, ReplicaSet};
+use crate::limits::{MAX_FETCH, SYNC_CHUNK, SYNC_PATIENCE};
+use crate::order::{BlockRef, OrderPublic, VerifiedBlock, settled_block};
+use crate::rows::{Row, Table};
+use crate::store::serve::{StateServer, read_manifest, starts, tree_of};
+use crate::store::tree::{BUCKETS, BucketDigest, read_rows, root_of};
+use crate::store::{Batch, Local, Read, Store, StoreError};
+
+/// What is to be done for a copy.
+#[derive(Debug)]
+pub(super) enum Step {
+    Send {
+        to: ReplicaId,
+        message: PeerMessage,
+    },
+    Fault {
+        culprit: ReplicaId,
+        what: String,
+    },
+    /// Begin an empty staged store.
+    Begin,
+    Stage(Batch),
+    /// All is there.
+    Adopt,
+}
+
+/// What an earlier process staged.
+#[derive(Clone, Debug)]
+pub struct Staged {
+    signed: SignedHead,
+    buckets: Vec<BucketDigest>,
+    /// Names of the blocks that the rows there call for, as far as they are staged and not.
+    frontier: Vec<BlockRef>,
+}
+
+/// How far a copy has come, in bytes of state.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SyncProgress {
+    pub height: u64,
+    pub done: u64,
+    pub total: u64,
+}
+
+/// One copy under way.
+pub(super) struct Sync {
+    me: ReplicaId,
+    signed: SignedHead,
+    /// Buckets that were staged before.
+    staged: Vec<BucketDigest>,
+    layout: Option<Layout>,
+    /// Runs of buckets that nobody is asked for.
+    waiting: VecDeque<Range<usize>>,
+    jobs: BTreeMap<ReplicaId, Job>,
+    /// Peers that take no part any more.
+    given_up: ReplicaSet,
+    /// Blocks to come.
+    frontier: Vec<BlockRef>,
+    done: u64,
+    tick: u64,
+}
+
+/// What the manifest says.
+struct Layout {
+    buckets: Vec<BucketDigest>,
+    starts: Vec<u64>,
+}
+
+/// What a peer was asked for.
+struct Job {
+    what: Asked,
+    /// Tick by which the next piece has to be there.
+    until: u64,
+}
+
+enum Asked {
+    Manifest,
+    /// A run of buckets, and what has come of it.
+    Buckets {
+        run: Range<usize>,
+        bytes: Vec<u8>,
+    },
+    Blocks,
+}
+
+impl Staged {
+    /// What `store` holds of a copy, if it was begun.
+    pub fn read(store: &dyn Read) -> Result<Option<Self>, StoreError> {
+        let Some(signed) = store.local(Local::Checkpoint)?.and_then(|bytes| SignedHead::from_bytes(&bytes)) else {
+            return Ok(None);
+        };
+        let mut frontier = Vec::new();
+        for (key, value) in store.scan(Table::Emitted, &[])? {
+            frontier.extend(settled_block(&key, &value).filter(|block| block.round + 1 >= signed.head.round));
+        }
+        Ok(Some(Self { signed, buckets: tree_of(store)?.bucket_digests(), frontier }))
+    }
+}
+
+/// The answer to a request for a part of the state. `server` holds the copy of `height`, if there is one.
+pub fn answer<R: Read>(
+    server: Option<&StateServer<R>>,
+    height: u64,
+    part: StatePart,
+) -> Result<PeerMessage, StoreError> {
+    let Some(server) = server else { return Ok(PeerMessage::StateRefusal { height }) };
+    let bytes = match part {
+        StatePart::Manifest => server.manifest().to_vec(),
+        StatePart::Range { offset, length } => server.range(offset, (length as usize).min(SYNC_CHUNK))?,
+    };
+    Ok(PeerMessage::StateAnswer { height, part, bytes })
+}
+
+/// Whether the staged store holds the whole state that its signed head names: read back once more before it counts.
+pub fn is_whole<S: Store>(store: &S) -> Result<bool, StoreError> {
+    let Some(staged) = store.staged() else { return Ok(false) };
+    let signed = staged.local(Local::Checkpoint)?.and_then(|bytes| SignedHead::from_bytes(&bytes));
+    let Some(signed) = signed else { return Ok(false) };
+    Ok(tree_of(staged)?.root() == signed.head.root)
+}
+
+impl Sync {
+    /// Begins a copy of the state at a signed head.
+    pub fn begin(me: ReplicaId, signed: SignedHead) -> (Self, Vec<Step>) {
+        let local = [(Local::Checkpoint, signed.to_bytes()), (Local::Head, signed.to_bytes())];
+        let first = Batch { local: local.into(), ..Batch::default() };
+        (Self::at(me, signed, Vec::new(), Vec::new()), vec![Step::Begin, Step::Stage(first)])
+    }
+
+    /// Goes on with what an earlier process staged.
+    pub fn resume(me: ReplicaId, staged: Staged) -> Self {
+        Self::at(me, staged.signed, staged.buckets, staged.frontier)
+    }
+
+    fn at(me: ReplicaId, signed: SignedHead, staged: Vec<BucketDigest>, frontier: Vec<BlockRef>) -> Self {
+        Self {
+            me,
+            signed,
+            staged,
+            layout: None,
+            waiting: VecDeque::new(),
+            jobs: BTreeMap::new(),
+            given_up: ReplicaSet::EMPTY,
+            frontier,
+            done: 0,
+            tick: 0,
+        }
+    }
+
+    pub fn signed(&self) -> &SignedHead {
+        &self.signed
+    }
+
+    pub fn progress(&self) -> SyncProgress {
+        let total = self.layout.as_ref().map_or(0, |layout| layout.starts[BUCKETS]);
+        SyncProgress { height: self.signed.head.height, done: self.done, total }
+    }
+
+    /// Whether all peers but ourselves were given up.
+    pub fn is_alone(&self, peers: ReplicaSet) -> bool {
+        peers.difference(self.given_up).difference(ReplicaSet::from_iter([self.me])).is_empty()
+    }
+
+    /// Asks everybody anew.
+    pub fn forgive(&mut self) {
+        self.given_up = ReplicaSet::EMPTY;
+    }
+
+    /// The shell's tick: gives up who let us wait, and asks the others.
+    pub fn tick(&mut self, peers: ReplicaSet) -> Vec<Step> {
+        self.tick += 1;
+        let late: Vec<ReplicaId> =
+            self.jobs.iter().filter(|(_, job)| job.until < self.tick).map(|(peer, _)| *peer).collect();
+        for peer in late {
+            self.give_up(peer);
+        }
+        self.ask(peers)
+    }
+
+    /// Gives each idle peer something to do.
+    pub fn ask(&mut self, peers: ReplicaSet) -> Vec<Step> {
+        let mut steps = Vec::new();
+        for peer in peers.difference(self.given_up).iter() {
+            if peer == self.me || self.jobs.contains_key(&peer) {
+                continue;
+            }
+            let Some(what) = self.next_job() else { break };
+            steps.push(Step::Send { to: peer, message: self.request(&what) });
+            self.jobs.insert(peer, Job { what, until: self.tick + SYNC_PATIENCE });
+        }
+        steps
+    }
+
+    fn next_job(&mut self) -> Option<Asked> {
+        if self.layout.is_none() {
+            // One is asked at a time: it is the same for all, and checked as a whole.
+            return self.jobs.is_empty().then_some(Asked::Manifest);
+        }
+        if let Some(run) = self.waiting.pop_front() {
+            return Some(Asked::Buckets { run, bytes: Vec::new() });
+        }
+        (self.jobs.is_empty() && !self.frontier.is_empty()).then_some(Asked::Blocks)
+    }
+
+    fn request(&self, what: &Asked) -> PeerMessage {
+        let height = self.signed.head.height;
+        match what {
+            Asked::Manifest => PeerMessage::StateQuery { height, part: StatePart::Manifest },
+            Asked::Buckets { run, bytes } => {
+                let starts = &self.layout.as_ref().expect("runs are cut from the manifest").starts;
+                let offset = starts[run.start] + bytes.len() as u64;
+                let length = (starts[run.end] - offset).min(SYNC_CHUNK as u64) as u32;
+                PeerMessage::StateQuery { height, part: StatePart::Range { offset, length } }
+            }
+            Asked::Blocks => {
+                let refs = self.frontier.iter().take(MAX_FETCH).copied().collect();
+                PeerMessage::Fetch { refs, above: u64::MAX }
+            }
+        }
+    }
+
+    /// A peer takes no part any more; what it was asked for is somebody else's.
+    fn give_up(&mut self, peer: ReplicaId) {
+        self.given_up.insert(peer);
+        if let Some(Job { what: Asked::Buckets { run, .. }, .. }) = self.jobs.remove(&peer) {
+            self.waiting.push_front(run);
+        }
+    }
+
+    /// A piece of the state, as answered by `from`.
+    pub fn receive(
+        &mut self,
+        from: ReplicaId,
+        height: u64,
+        part: StatePart,
+        piece: &[u8],
+        peers: ReplicaSet,
+    ) -> Vec<Step> {
+        let Some(job) = self.jobs.get_mut(&from).filter(|_| height == self.signed.head.height) else {
+            return Vec::new();
+        };
+        let judged = match (&mut job.what, part) {
+            (Asked::Manifest, StatePart::Manifest) => {
+                self.jobs.remove(&from);
+                self.take_manifest(piece)
+            }
+            (Asked::Buckets { run, bytes }, StatePart::Range { offset, .. }) => {
+                let starts = &self.layout.as_ref().expect("runs are cut from the manifest").starts;
+                let expected = starts[run.start] + bytes.len() as u64;
+                let left = starts[run.end] - expected;
+                if offset != expected {
+                    // An answer to what was asked before.
+                    return Vec::new();
+                }
+                if piece.len() as u64 != left.min(SYNC_CHUNK as u64) {
+                    Err("a piece of the state that is too short or too long".to_owned())
+                } else if (piece.len() as u64) < left {
+                    bytes.extend_from_slice(piece);
+                    job.until = self.tick + SYNC_PATIENCE;
+                    let job = self.jobs.remove(&from).expect("just there");
+                    let message = self.request(&job.what);
+                    self.jobs.insert(from, job);
+                    return vec![Step::Send { to: from, message }];
+                } else {
+                    bytes.extend_from_slice(piece);
+                    let (run, bytes) = (run.clone(), std::mem::take(bytes));
+                    let checked = self.check(&run, &bytes);
+                    if checked.is_ok() {
+                        self.jobs.remove(&from);
+                        self.done += bytes.len() as u64;
+                    }
+                    checked
+                }
+            }
+            _ => return Vec::new(),
+        };
+        let mut steps = match judged {
+            Ok(batch) => batch.into_iter().map(Step::Stage).collect(),
+            Err(what) => {
+                self.give_up(from);
+                vec![Step::Fault { culprit: from, what }]
+            }
+        };
+        steps.extend(self.ask(peers));
+        steps.extend(self.finish());
+        steps
+    }
+
+    /// `from` does not have the state of this height, or no longer.
+    pub fn refused(&mut self, from: ReplicaId, height: u64, peers: ReplicaSet) -> Vec<Step> {
+        if height == self.signed.head.height && self.jobs.contains_key(&from) {
+            self.give_up(from);
+        }
+        self.ask(peers)
+    }
+
+    fn take_manifest(&mut self, bytes: &[u8]) -> Result<Option<Batch>, String> {
+        let sound = read_manifest(bytes).filter(|buckets| root_of(buckets) == Some(self.signed.head.root));
+        let layout = sound.and_then(|buckets| Some(Layout { starts: starts(&buckets)?, buckets }));
+        let layout = layout.ok_or("a manifest that does not lead to the signed root")?;
+        self.waiting.clear();
+        let mut run: Option<Range<usize>> = None;
+        for bucket in 0..BUCKETS {
+            let there = self.staged.get(bucket) == Some(&layout.buckets[bucket]);
+            if there {
+                self.done += layout.buckets[bucket].bytes;
+            }
+            let fits = run
+                .as_ref()
+                .is_some_and(|run| layout.starts[bucket + 1] - layout.starts[run.start] <= SYNC_CHUNK as u64);
+            if there || !fits {
+                self.waiting.extend(run.take());
+            }
+            if !there && layout.buckets[bucket].bytes > 0 {
+                run = Some(run.map_or(bucket, |run| run.start)..bucket + 1);
+            }
+        }
+        self.waiting.extend(run);
+        self.layout = Some(layout);
+        Ok(None)
+    }
+
+    /// The rows of a run of buckets, if they are what the manifest says.
+    fn check(&mut self, run: &Range<usize>, bytes: &[u8]) -> Result<Option<Batch>, String> {
+        let layout = self.layout.as_ref().expect("runs are cut from the manifest");
+        let mut batch = Batch::default();
+        let begin = layout.starts[run.start];
+        for bucket in run.clone() {
+            let of_bucket = (layout.starts[bucket] - begin) as usize..(layout.starts[bucket + 1] - begin) as usize;
+            let rows = read_rows(&bytes[of_bucket]);
+            let digest = rows.as_ref().and_then(|rows| BucketDigest::of_rows(bucket, rows.iter().copied()));
+            if digest != Some(layout.buckets[bucket]) {
+                return Err(format!("rows of the state that are not those of bucket {bucket}"));
+            }
+            for (table, key, value) in rows.into_iter().flatten() {
+                if table == Table::Emitted {
+                    let named = settled_block(key, value);
+                    self.frontier.extend(named.filter(|block| block.round + 1 >= self.signed.head.round));
+                }
+                batch.rows.push(Row::put(table, key, value.to_vec()));
+            }
+        }
+        Ok(Some(batch))
+    }
+
+    /// Blocks that `from` sent: those that are waited for are staged.
+    pub fn receive_blocks(
+        &mut self,
+        from: ReplicaId,
+        blocks: &[Vec<u8>],
+        public: &OrderPublic,
+        peers: ReplicaSet,
+    ) -> Vec<Step> {
+        let mut batch = Batch::default();
+        for bytes in blocks {
+            let Some(reference) = VerifiedBlock::peek(public, bytes) else { continue };
+            let Some(at) = self.frontier.iter().position(|wanted| *wanted == reference) else { continue };
+            // Its digest is in the signed state: no other bytes have it.
+            self.frontier.swap_remove(at);
+            batch.blocks.push((reference.round, reference.author, reference.digest, bytes.clone()));
+        }
+        if !matches!(self.jobs.get(&from), Some(Job { what: Asked::Blocks, .. })) && batch.is_empty() {
+            return Vec::new();
+        }
+        if batch.is_empty() {
+            self.give_up(from);
+        } else if matches!(self.jobs.get(&from), Some(Job { what: Asked::Blocks, .. })) {
+            self.jobs.remove(&from);
+        }
+        let mut steps = Vec::new();
+        if !batch.is_empty() {
+            steps.push(Step::Stage(batch));
+        }
+        steps.extend(self.ask(peers));
+        steps.extend(self.finish());
+        steps
+    }
+
+    fn finish(&self) -> Option<Step> {
+        let all = self.layout.is_some() && self.waiting.is_empty() && self.jobs.is_empty() && self.frontier.is_empty();
+        all.then_some(Step::Adopt)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::ChaCha20Rng;
+    use rand_core::{RngCore, SeedableRng};
+
+    use super::*;
+    use crate::crypto::bls::HeadSignature;
+    use crate::crypto::digest::Digest;
+    use crate::directory::Timestamp;
+    use crate::replica::heads::Head;
+    use crate::store::memory::MemoryStore;
+    use crate::store::{Durability, Store};
+
+    const ME: ReplicaId = ReplicaId(0);
+    const LIAR: ReplicaId = ReplicaId(1);
+
+    fn veteran() -> (MemoryStore, SignedHead) {
+        let mut store = MemoryStore::create(Digest::ZERO, b"");
+        let row = |number: u32| Row::put(Table::Title, number.to_be_bytes(), vec![number as u8; 700]);
+        let large = (0u8..2).map(|number| Row::put(Table::Meta, [number], vec![number; 3 * SYNC_CHUNK]));
+        let rows = (0..4000).map(row).chain(large).collect();
+        store.commit(Batch { rows, ..Batch::default() }, Durability::Sync).unwrap();
+        let mut tree = tree_of(&store).unwrap();
+        let head = Head {
+            network: Digest::ZERO,
+            epoch: 0,
+            height: 7,
+            round: 1000,
+            agreed_time: Timestamp(5),
+            position: 9,
+            rows: tree.rows(),
+            checkpoint: true,
+            root: tree.root(),
+        };
+        (store, SignedHead { head, signature: HeadSignature::from_bytes(&[0; 96]) })
+    }
+
+    /// Copies from three peers, the first of which does `lie` to what it sends; none if it swallows it. The copy is cut after
+    /// `cut` pieces and goes on. Gives who is blamed, and how many pieces it took.
+    fn copy(seed: u64, cut: usize, mut lie: impl FnMut(&mut PeerMessage) -> bool) -> (ReplicaSet, usize) {
+        let (store, signed) = veteran();
+        let server = StateServer::new(store).unwrap();
+        let peers: ReplicaSet = (0..4).map(ReplicaId).collect();
+        let mut rng = ChaCha20Rng::seed_from_u64(seed);
+        let mut joiner = MemoryStore::create(Digest::ZERO, b"");
+        let (mut sync, mut steps) = Sync::begin(ME, signed);
+        steps.extend(sync.ask(peers));
+        let (mut blamed, mut pieces) = (ReplicaSet::EMPTY, 0);
+        let mut inbox: Vec<(ReplicaId, PeerMessage)> = Vec::new();
+        for _ in 0..10_000 {
+            for step in std::mem::take(&mut steps) {
+                match step {
+                    Step::Begin => joiner.begin_staging().unwrap(),
+                    Step::Stage(batch) => joiner.stage(batch).unwrap(),
+                    Step::Fault { culprit, .. } => drop(blamed.insert(culprit)),
+                    Step::Adopt => {
+                        assert!(is_whole(&joiner).unwrap());
+                        assert_eq!(sync.progress().done, server.len());
+                        return (blamed, pieces);
+                    }
+                    Step::Send { to, message: PeerMessage::StateQuery { height, part } } => {
+                        let mut message = answer(Some(&server), height, part).unwrap();
+                        if to != LIAR || lie(&mut message) {
+                            inbox.push((to, message));
+                        }
+                    }
+                    Step::Send { message, .. } => panic!("{message:?}"),
+                }
+            }
+            if pieces == cut {
+                pieces += 1;
+                inbox.clear();
+                sync = Sync::resume(ME, Staged::read(joiner.staged().unwrap()).unwrap().unwrap());
+                steps = sync.ask(peers);
+                continue;
+            }
+            if inbox.is_empty() {
+                if sync.is_alone(peers) {
+                    sync.forgive();
+                }
+                steps = sync.tick(peers);
+                continue;
+            }
+            let (from, message) = inbox.swap_remove(rng.next_u64() as usize % inbox.len());
+            pieces += 1;
+            steps = match message {
+                PeerMessage::StateAnswer { height, part, bytes } => sync.receive(from, height, part, &bytes, peers),
+                PeerMessage::StateRefusal { height } => sync.refused(from, height, peers),
+                other => panic!("{other:?}"),
+            };
+        }
+        panic!("seed {seed}: it never ends: {:?}", sync.progress());
+    }
+
+    fn bytes_of(message: &mut PeerMessage) -> &mut Vec<u8> {
+        let PeerMessage::StateAnswer { bytes, .. } = message else { panic!("not an answer") };
+        bytes
+    }
+
+    #[test]
+    fn a_state_is_copied_whole_from_several_peers() {
+        let (blamed, pieces) = copy(0, usize::MAX, |_| true);
+        assert!(blamed.is_empty());
+        assert!((9..30).contains(&pieces), "{pieces}");
+    }
+
+    #[test]
+    fn a_copy_cut_anywhere_goes_on() {
+        for cut in 0..10 {
+            assert!(copy(1, cut, |_| true).0.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_server_that_says_nothing_or_has_nothing_is_given_up_without_blame() {
+        assert!(copy(2, usize::MAX, |_| false).0.is_empty());
+        let refuse = |message: &mut PeerMessage| {
+            *message = PeerMessage::StateRefusal { height: 7 };
+            true
+        };
+        assert!(copy(3, usize::MAX, refuse).0.is_empty());
+        // Now and then, so that all are given up at some time.
+        let mut count = 0;
+        let sometimes = |_: &mut PeerMessage| {
+            count += 1;
+            count % 2 == 0
+        };
+        assert!(copy(4, usize::MAX, sometimes).0.is_empty());
+    }
+
+    #[test]
+    fn short_endless_wrong_and_misplaced_pieces_are_refused_and_blamed() {
+        type Lie = fn(&mut Vec<u8>);
+        let lies: [Lie; 6] = [
+            |bytes| bytes.truncate(bytes.len() / 2),
+            |bytes| bytes.clear(),
+            |bytes| bytes.resize(SYNC_CHUNK, 7),
+            |bytes| *bytes.last_mut().unwrap() ^= 1,
+            |bytes| bytes[0] ^= 1,
+            |bytes| bytes.rotate_left(40),
+        ];
+        for (seed, lie) in (10..).zip(lies) {
+            let (blamed, _) = copy(seed, usize::MAX, |message| {
+                lie(bytes_of(message));
+                true
+            });
+            assert_eq!(blamed, ReplicaSet::from_iter([LIAR]), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn an_answer_to_another_question_changes_nothing() {
+        let mut other_height = |message: &mut PeerMessage| {
+            let PeerMessage::StateAnswer { height, .. } = message else { panic!("not an answer") };
+            *height += 1;
+            true
+        };
+        assert!(copy(20, usize::MAX, &mut other_height).0.is_empty());
+        let elsewhere = |message: &mut PeerMessage| {
+            if let PeerMessage::StateAnswer { part: StatePart::Range { offset, .. }, .. } = message {
+                *offset += 1;
+            }
+            true
+        };
+        assert!(copy(21, usize::MAX, elsewhere).0.is_empty());
+    }
+}
