@@ -616,9 +616,11 @@ impl Order {
         known_author && (self.dag.has(reference) || self.suspended.contains(reference))
     }
 
-    /// A payload is not ordered yet, or somebody has a block of a later round than the own last one.
+    /// A payload is not ordered yet, or somebody has a block of a later round than the own last one. A replica that forgot
+    /// what it said and may not speak in the next round either has nothing to join: it waits for the others.
     pub fn unfinished(&self) -> bool {
-        let joins = self.own.last_round() < self.dag.top() && !planted(Mutant::JoinsNoRound);
+        let top = self.dag.top();
+        let joins = self.own.may_speak_in(top + 1) && self.own.last_round() < top && !planted(Mutant::JoinsNoRound);
         !self.unordered.is_empty() || joins
     }
 

@@ -60,6 +60,11 @@ impl Own {
         self.last.as_ref()
     }
 
+    /// Whether this replica may speak in `round`, as far as the start-up rule has said.
+    pub fn may_speak_in(&self, round: u64) -> bool {
+        self.first_allowed.is_none_or(|first| first <= round)
+    }
+
     /// The highest round this replica has a durable block in, or saw one of its own.
     pub fn last_round(&self) -> u64 {
         self.last.as_ref().map_or(0, |block| block.round())

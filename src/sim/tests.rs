@@ -31,6 +31,14 @@ fn one_seed_is_one_run() {
     }
 }
 
+/// Seed 50 sets a disk back. The replica may not speak in the next round, which nobody had a reason to begin; as long as it
+/// counted as unfinished, it sent its last block to everybody again and again.
+#[test]
+fn a_replica_that_may_not_speak_yet_keeps_nobody_awake() {
+    let options = Options::default();
+    assert_sound(&run(50, &options, keyring()), &options);
+}
+
 #[test]
 fn strategies_have_names_of_their_own() {
     let mut names: Vec<&str> = STRATEGIES.iter().map(|strategy| strategy.name).collect();

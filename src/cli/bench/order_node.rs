@@ -320,7 +320,8 @@ impl Load {
         let count = self.due().min((PAYLOAD_FOR_OPERATIONS / self.size) as u64);
         let mut payload = Vec::with_capacity(count as usize * self.size);
         for _ in 0..count {
-            let due_us = (self.sent as f64 / self.rate * 1e6) as u64;
+            // As `due` counts: the first operation is due one interval after the start.
+            let due_us = ((self.sent + 1) as f64 / self.rate * 1e6) as u64;
             payload.extend_from_slice(&due_us.to_le_bytes());
             payload.resize(payload.len() + self.size - 8, 0x5a);
             self.sent += 1;
