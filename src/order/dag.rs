@@ -2,18 +2,17 @@
 //!
 //! A block is inserted once all its parents above the floor are there. What it *supports* is computed then, from its
 //! parents' rows alone, and never again: for each slot (round, author) of the last rounds the one block of the slot that
-//! the block votes for. Its candidate is the block of the slot among its parents, or else the candidate of its first
-//! parent that has one. It supports the candidate if that was *timely*: blocks of the very next round that have it as
-//! parent, by authors that together are a kernel, are in the block's past. Twins do not matter: a block supports at most
-//! one of them.
+//! the block votes for. That is the block of the slot among its parents, or else what its first parent that supports any
+//! supports. Twins do not matter: a block supports at most one of them.
 //!
-//! Why timely (a deviation from Mahi-Mahi, where a candidate is supported however late it came): a corrupt replica could
-//! keep its slot of an early round free until it sees a registration that it covets, and then fill it with a rival one. Had
-//! others still three rounds to vote for it, the coin would make it a leader as often as a block made in time, and a leader
-//! is ordered before all that is in later rounds: measured at n = 4, such a block won two races of three. Now a correct
-//! replica has to have had the block when it made its block of the next round, and what leads an earlier round was there
-//! earlier ([`super::sequence`]). A late block is not lost: it is ordered like any other in the history of a later leader.
-//! Safety is not touched, since what a block supports still follows from its past; liveness is argued in [`super`].
+//! It also *finds* the supported block *timely* or not (ours; Mahi-Mahi does not ask): timely, if blocks of the very next
+//! round that have it as parent, by authors that together are a kernel, are in the voter's past. What for: a corrupt replica
+//! could keep its slot of an early round free until it sees a registration that it covets, and then fill it with a rival
+//! one. Others still have three rounds to vote for it, the coin makes it a leader as often as a block made in time, and a
+//! leader's history is ordered before all that is in later rounds: measured at n = 4, such a block won two races of three.
+//! For a timely block a correct replica had it when it made its block of the next round, and what leads an earlier round was
+//! there earlier. A late leader is committed all the same, but orders only what had arrived when it says it was made: not
+//! itself, for one ([`super::decide`], [`super::sequence`]). Both follow from a block's past, so all agree on them.
 //!
 //! Blocks that are ordered and old keep only their digest: they answer "is this parent there" and nothing else.
 
@@ -44,7 +43,7 @@ impl Handle {
 
 struct Node {
     digest: Digest,
-    /// In the history of a committed leader: ordered, or never to be.
+    /// A committed leader ordered it, or passed it over for good.
     settled: bool,
     body: Option<Box<Body>>,
 }
@@ -56,12 +55,12 @@ pub(super) struct Body {
     /// `None` once ordered if it is large.
     pub block: Option<Arc<VerifiedBlock>>,
     /// By rounds back (1, 2 …), then author.
-    support: Vec<Option<Candidate>>,
+    support: Vec<Option<Supported>>,
 }
 
-/// The block of a slot that a block votes for if it was timely.
+/// The block of a slot that a block votes for.
 #[derive(Clone, Copy)]
-struct Candidate {
+struct Supported {
     twin: u32,
     /// Whose blocks of the next round have it as parent.
     linked_by: ReplicaSet,
@@ -166,11 +165,18 @@ impl Dag {
 
     /// Which block of the slot (`round`, `author`) the block `voter` supports.
     pub fn support(&self, voter: Handle, round: u64, author: ReplicaId) -> Option<Handle> {
-        let body = self.body(voter)?;
+        self.supported(voter, round, author).map(|supported| Handle { round, author, twin: supported.twin })
+    }
+
+    /// Whether `voter` finds the block timely that it supports of the slot.
+    pub fn finds_timely(&self, voter: Handle, round: u64, author: ReplicaId) -> bool {
+        let supported = self.supported(voter, round, author);
+        supported.is_some_and(|it| self.committee.is_kernel(it.linked_by) || planted(Mutant::LateLeaders))
+    }
+
+    fn supported(&self, voter: Handle, round: u64, author: ReplicaId) -> Option<&Supported> {
         let index = self.support_index(voter.round, round, author)?;
-        let timely =
-            |candidate: &Candidate| self.committee.is_kernel(candidate.linked_by) || planted(Mutant::LateLeaders);
-        body.support[index].filter(timely).map(|candidate| Handle { round, author, twin: candidate.twin })
+        self.body(voter)?.support[index].as_ref()
     }
 
     /// Inserts a block whose parents all are [`Self::has`]; does nothing to one that is there.
@@ -210,15 +216,15 @@ impl Dag {
         Handle { round: reference.round, author: reference.author, twin: nodes.len() as u32 - 1 }
     }
 
-    /// The slot's block among the parents, or the candidate of the first parent that has one; and who linked it in time.
-    fn compute_support(&self, block: &BlockRef, parents: &[Handle]) -> Vec<Option<Candidate>> {
+    /// The slot's block among the parents, or what the first parent that supports any supports; and who linked it in time.
+    fn compute_support(&self, block: &BlockRef, parents: &[Handle]) -> Vec<Option<Supported>> {
         let round = block.round;
         let mut support = vec![None; self.window as usize * self.committee.len()];
         for parent in parents {
             if let Some(index) = self.support_index(round, parent.round, parent.author) {
                 let twin = if planted(Mutant::SupportByArrival) { 0 } else { parent.twin };
                 let linked_by = (parent.round + 1 == round).then_some(block.author).into_iter().collect();
-                support[index] = Some(Candidate { twin, linked_by });
+                support[index] = Some(Supported { twin, linked_by });
             }
         }
         for parent in parents {
@@ -228,7 +234,7 @@ impl Dag {
             for (slot, inherited) in support.iter_mut().skip(shift).zip(&body.support) {
                 *slot = match (*slot, *inherited) {
                     (Some(ours), Some(theirs)) if ours.twin == theirs.twin => {
-                        Some(Candidate { linked_by: ours.linked_by.union(theirs.linked_by), ..ours })
+                        Some(Supported { linked_by: ours.linked_by.union(theirs.linked_by), ..ours })
                     }
                     (ours, theirs) => ours.or(theirs),
                 };
@@ -242,7 +248,7 @@ impl Dag {
         Some((back - 1) as usize * self.committee.len() + author.index())
     }
 
-    /// Marks a block as being in the history of a committed leader, and lets it go from memory if it is large.
+    /// Marks a block as ordered or passed over, and lets it go from memory if it is large.
     pub fn settle(&mut self, handle: Handle, largest_kept: usize) {
         let old = handle.round <= self.compacted;
         let node = self.node_mut(handle);

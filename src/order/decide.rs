@@ -1,5 +1,5 @@
-//! Which leaders are committed: the decision rule of Mahi-Mahi (arXiv 2410.08670, §3; the same as Mysticeti's), over
-//! quorum predicates.
+//! Which leaders are committed, and how much of its history each of them orders: the decision rule of Mahi-Mahi (arXiv
+//! 2410.08670, §3; the same as Mysticeti's), over quorum predicates.
 //!
 //! The slots of round r are the authors drawn by the coin of r, in the order drawn. For a slot:
 //! - *certificate*: a block of the decision round that has, among its parents of the vote round, blocks of a quorum of
@@ -20,6 +20,17 @@
 //!
 //! An anchor must be *decided*, not only likely: a rule that passes over undecided slots is unsafe, because they may
 //! still be committed and then be the anchor elsewhere.
+//!
+//! *Extent* (ours, for fair order: [`super::sequence`]). A committed leader that came in time orders its whole history, one
+//! that came late only what has an arrival round there. A vote says which: it finds the block that it supports *timely* or
+//! not ([`super::dag`]). The rule is the same once more, with timely votes in the place of votes:
+//! - *timely certificate*: a certificate whose quorum of supporting votes all find the block timely;
+//! - whole, directly: a quorum of authors has timely certificates for the block;
+//! - what arrived, directly: a quorum of authors has blocks of the vote round that do not find the block timely;
+//! - otherwise as the anchor has it: whole, if a timely certificate is in the anchor's history.
+//!
+//! Replicas agree on it by (2), (3) and (5) above, read with timely certificates. An anchor need only be committed, whatever
+//! its own extent: so lateness holds up no decision, and liveness is that of the rule without it ([`super`]).
 
 use std::collections::BTreeMap;
 
@@ -35,11 +46,27 @@ pub(super) struct Slot {
     pub index: usize,
 }
 
+/// What a committed leader orders of its history that is not ordered yet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Decision {
-    Commit(Handle),
+pub(super) enum Extent {
+    /// All of it: the leader came in time.
+    Whole,
+    /// The blocks with an arrival round.
+    Arrived,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Decision {
+    /// The extent may be open longer than the commit.
+    Commit(Handle, Option<Extent>),
     Skip,
     Undecided,
+}
+
+impl Decision {
+    fn is_final(self) -> bool {
+        matches!(self, Self::Commit(_, Some(_)) | Self::Skip)
+    }
 }
 
 /// Two different blocks of one slot are certified: more replicas are corrupt than the committee stands.
@@ -53,6 +80,7 @@ pub(super) struct TrustBroken {
 #[derive(Default)]
 pub(super) struct Decisions {
     leaders: BTreeMap<Slot, ReplicaId>,
+    /// None of them undecided.
     decided: BTreeMap<Slot, Decision>,
 }
 
@@ -67,13 +95,13 @@ impl Decisions {
     pub fn update(&mut self, public: &OrderPublic, dag: &Dag) -> Result<(), TrustBroken> {
         let open: Vec<(Slot, ReplicaId)> = self.leaders.iter().rev().map(|(slot, leader)| (*slot, *leader)).collect();
         for (slot, leader) in open {
-            if self.decided.contains_key(&slot) {
+            if self.decided.get(&slot).is_some_and(|decision| decision.is_final()) {
                 continue;
             }
             let rule = Rule { public, dag, round: slot.round, leader };
             let decision = match rule.direct()? {
-                Decision::Undecided => self.indirect(&rule)?,
-                direct => direct,
+                direct if direct.is_final() => direct,
+                direct => self.indirect(&rule)?.unwrap_or(direct),
             };
             if decision != Decision::Undecided {
                 self.decided.insert(slot, decision);
@@ -82,26 +110,32 @@ impl Decisions {
         Ok(())
     }
 
-    fn indirect(&self, rule: &Rule) -> Result<Decision, TrustBroken> {
+    /// What the anchor says, if it is decided.
+    fn indirect(&self, rule: &Rule) -> Result<Option<Decision>, TrustBroken> {
         let nearer = u64::from(planted(Mutant::AnchorTooNear));
         let first = Slot { round: rule.round + rule.public.wave.anchor_offset() - nearer, index: 0 };
         for slot in self.leaders.range(first..).map(|(slot, _)| slot) {
             match self.decided.get(slot) {
                 Some(Decision::Skip) => {}
-                Some(Decision::Commit(anchor)) => return rule.under_anchor(*anchor),
+                Some(Decision::Commit(anchor, _)) => return rule.under_anchor(*anchor).map(Some),
                 Some(Decision::Undecided) | None if planted(Mutant::UndecidedAnchorPassed) => {}
                 Some(Decision::Undecided) | None => break,
             }
         }
-        Ok(Decision::Undecided)
+        Ok(None)
     }
 
-    /// Takes the first slot if it is decided.
-    pub fn take_first(&mut self) -> Option<(Slot, Decision)> {
+    /// Takes the first slot if it is decided to the end; with its leader and the leader's extent, if it is committed.
+    pub fn take_first(&mut self) -> Option<(Slot, Option<(Handle, Extent)>)> {
         let (&slot, _) = self.leaders.first_key_value()?;
-        let decision = self.decided.remove(&slot)?;
+        let taken = match *self.decided.get(&slot)? {
+            Decision::Commit(leader, Some(extent)) => Some((leader, extent)),
+            Decision::Skip => None,
+            Decision::Commit(_, None) | Decision::Undecided => return None,
+        };
+        self.decided.remove(&slot);
         self.leaders.remove(&slot);
-        Some((slot, decision))
+        Some((slot, taken))
     }
 }
 
@@ -133,7 +167,18 @@ impl Rule<'_> {
             let kernel = planted(Mutant::CommitWithoutQuorum) && committee.is_kernel(certificates);
             committee.is_quorum(certificates) || kernel
         };
-        self.the_one(self.dag.twins(self.round, self.leader).filter(|&block| certified(block)))
+        let found = self.the_one(self.dag.twins(self.round, self.leader).filter(|&block| certified(block)))?;
+        Ok(found.map_or(Decision::Undecided, |block| Decision::Commit(block, self.direct_extent(block))))
+    }
+
+    fn direct_extent(&self, block: Handle) -> Option<Extent> {
+        let committee = &self.public.committee;
+        let timely = self.authors(self.decision_round(), |certificate| self.certifies_timely(certificate, block));
+        if committee.is_quorum(timely) {
+            return Some(Extent::Whole);
+        }
+        let late = self.authors(self.vote_round(), |voter| !self.finds_timely(voter, block));
+        committee.is_quorum(late).then_some(Extent::Arrived)
     }
 
     fn under_anchor(&self, anchor: Handle) -> Result<Decision, TrustBroken> {
@@ -144,14 +189,16 @@ impl Rule<'_> {
         let uncertified = planted(Mutant::AnchorNeedsNoCertificate) && !certificates.is_empty();
         let certified = |block| certified(block) || uncertified;
         let found = self.the_one(self.dag.twins(self.round, self.leader).filter(|&block| certified(block)))?;
-        Ok(if found == Decision::Undecided { Decision::Skip } else { found })
+        let Some(block) = found else { return Ok(Decision::Skip) };
+        let timely = certificates.iter().any(|&certificate| self.certifies_timely(certificate, block));
+        Ok(Decision::Commit(block, Some(if timely { Extent::Whole } else { Extent::Arrived })))
     }
 
-    fn the_one(&self, mut certified: impl Iterator<Item = Handle>) -> Result<Decision, TrustBroken> {
-        let Some(block) = certified.next() else { return Ok(Decision::Undecided) };
+    fn the_one(&self, mut certified: impl Iterator<Item = Handle>) -> Result<Option<Handle>, TrustBroken> {
+        let first = certified.next();
         match certified.next() {
             Some(_) => Err(TrustBroken { round: self.round, author: self.leader }),
-            None => Ok(Decision::Commit(block)),
+            None => Ok(first),
         }
     }
 
@@ -159,12 +206,24 @@ impl Rule<'_> {
         self.dag.support(voter, self.round, self.leader)
     }
 
+    fn finds_timely(&self, voter: Handle, block: Handle) -> bool {
+        self.support(voter) == Some(block) && self.dag.finds_timely(voter, self.round, self.leader)
+    }
+
     fn certifies(&self, certificate: Handle, block: Handle) -> bool {
+        let anything = planted(Mutant::CertificateWithoutSupport);
+        self.voters_are_quorum(certificate, |voter| self.support(voter) == Some(block) || anything)
+    }
+
+    fn certifies_timely(&self, certificate: Handle, block: Handle) -> bool {
+        self.voters_are_quorum(certificate, |voter| self.finds_timely(voter, block))
+    }
+
+    /// Whether the parents in the vote round for which `holds` holds are of a quorum of authors.
+    fn voters_are_quorum(&self, certificate: Handle, holds: impl Fn(Handle) -> bool) -> bool {
         let Some(body) = self.dag.body(certificate) else { return false };
         let voters = body.parents.iter().filter(|parent| parent.round == self.vote_round());
-        let anything = planted(Mutant::CertificateWithoutSupport);
-        let supporters = voters.filter(|&&voter| self.support(voter) == Some(block) || anything);
-        self.public.committee.is_quorum(supporters.map(|voter| voter.author).collect())
+        self.public.committee.is_quorum(voters.filter(|&&voter| holds(voter)).map(|voter| voter.author).collect())
     }
 
     /// Authors with a block of `round` for which `holds` holds.

@@ -36,15 +36,14 @@
 //! Liveness, with wave length five (a sketch, by counting): when the coin becomes known, f + 1 correct replicas have each
 //! fixed a quorum of votes. Every block of round r + 2 or later leads to a quorum of authors of round r + 1, so a block of
 //! round r that f + 1 authors of round r + 1 have as parent is in the history of every vote, made or yet to be made, and is
-//! in the past of every vote. Counting parents over the correct blocks of round r + 1 gives at least f + 2 such blocks of
-//! round r. A leader has to be timely, too ([`dag`]): a vote's past has to hold blocks of a kernel of authors of round r + 1
-//! that have it as parent. The same count one round up gives f + 2 blocks of round r + 1 in the past of every vote; over their
-//! (f + 2)(2f + 1) parents, at least (2 + 4f − f²)/2 slots of round r are parents of f + 1 of them, and are committed
-//! directly if drawn: three at n = 4, 7 and 10, at most f of them by corrupt authors, who can have twins. So a slot succeeds
-//! with probability at least 1/2 at n = 4 and 1/7 at n = 7 against a scheduler that adapts to everything but the coin.
-//! For more replicas this count promises nothing against such a scheduler: that is the price of leaders that cannot be
-//! back-dated. Against a scheduler that does not adapt, correct replicas' blocks are timely and the probability is 2/3 as
-//! without the condition. With wave length four there is one round less to mix in: five is the default.
+//! committed directly if drawn. Counting parents over the correct blocks of round r + 1 gives at least f + 2 such blocks of
+//! round r, at most f of them by corrupt authors: a slot succeeds with probability at least 2/(3f + 1) against a scheduler
+//! that adapts to everything but the coin, and 2/3 against one that does not adapt. With wave length four there is one
+//! round less to mix in and the count degenerates from f = 3 on, against an adaptive scheduler: five is the default.
+//!
+//! Nothing here asks whether a leader came in time. A scheduler that makes them all late changes what they order, not that
+//! they are committed ([`decide`]): a late leader still orders what has an arrival round in its history, and a block has one
+//! in that of every leader two rounds or more after the round in which all correct replicas had it, late or not.
 //!
 //! Other failure structures cannot be counted. Safety needs quorums that meet in a correct replica and nothing else; what
 //! liveness needs instead of the count, and how it is decided for a structure, is in [`crate::committee::check`].
@@ -94,7 +93,8 @@
 //!
 //! - Quorum predicates instead of stakes; a real coin instead of round-robin leaders; no timer anywhere.
 //! - A coin share is no part of a block's validity: shares are checked in batches, when a coin is drawn ([`coins`]).
-//! - Order inside a commit is by arrival round and coin, not by (round, author).
+//! - Order inside a commit is by arrival round and coin, not by (round, author). A leader that came late orders only what had
+//!   arrived by its round ([`decide`], [`sequence`]).
 //! - One block of a slot is ordered, whatever twins exist. Garbage collection depends on committed leaders only: a leader
 //!   at round r orders nothing of round r − depth or below, whoever holds what.
 //! - Two certified twins (more corrupt replicas than the committee stands) stop the order with evidence, without a panic.
@@ -134,7 +134,7 @@ use crate::mutants::{Mutant, planted};
 use crate::rows::Row;
 use coins::Coins;
 use dag::{Dag, Handle};
-use decide::{Decision, Decisions, Slot};
+use decide::{Decisions, Extent, Slot};
 use evidence::{Evidence, Misdeed};
 use proposal::Own;
 use recovery::Cursor;
@@ -405,9 +405,9 @@ impl Order {
                 return self.stop(broken, effects);
             }
             let mut freed = Vec::new();
-            while let Some((slot, decision)) = self.decisions.take_first() {
-                if let Decision::Commit(leader) = decision {
-                    let (commit, free) = self.commit(slot, leader);
+            while let Some((slot, committed)) = self.decisions.take_first() {
+                if let Some((leader, extent)) = committed {
+                    let (commit, free) = self.commit(slot, leader, extent);
                     effects.push(Effect::Commit(commit));
                     freed.extend(free);
                 }
@@ -448,9 +448,9 @@ impl Order {
         effects.push(Effect::Fault(Fault::TrustBroken { author, round, blocks }));
     }
 
-    /// Emits what `leader` commits. Everything here follows from the leader's history and the commits before. Also returns
-    /// the blocks that come free because parents fell below the floor.
-    fn commit(&mut self, slot: Slot, leader: Handle) -> (Commit, Vec<Arc<VerifiedBlock>>) {
+    /// Emits what `leader` commits. Everything here follows from the leader's history, its extent and the commits before. Also
+    /// returns the blocks that come free because parents fell below the floor.
+    fn commit(&mut self, slot: Slot, leader: Handle, extent: Extent) -> (Commit, Vec<Arc<VerifiedBlock>>) {
         let committee = &self.public.committee.clone();
         let coin = *self.coins.get(slot.round).expect("a round's leaders are known by its coin");
         let agreed_time = sequence::agreed_time(&self.dag, committee, leader, self.cursor.agreed_time);
@@ -461,7 +461,7 @@ impl Order {
             false => self.cursor.floor(self.public.depth),
         };
         let history = self.dag.past([leader], |block| block.round > floor && !self.dag.is_settled(block));
-        let ordered = sequence::order(&self.dag, committee, leader, &coin, history);
+        let ordered = sequence::order(&self.dag, committee, (leader, extent), &coin, history);
         let leader = self.dag.reference(leader);
         let mut blocks = Vec::new();
         let mut rows = vec![self.cursor.row()];

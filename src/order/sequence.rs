@@ -5,34 +5,40 @@
 //! blocks as it likes. Let V be the registration's block, of round r, and X the rival's, and let correct replicas get V
 //! before X. (1) Whoever has V has a quorum of blocks of round r − 1 and makes its block of round r at once, if it has not:
 //! that one does not lead to X. So no correct replica leads to X with a block below round r + 1, where V is a parent, too;
-//! whatever round X bears, it arrives no earlier than V. (2) A block leads its round only if a correct replica led to it
-//! with its block of the next round ([`super::dag`]): X leads no round below r. (3) Between equals the coin decides. What is
-//! left nobody can tell from a slow link: to claim not to have V yet, and to be one of f who vouch for each other.
+//! whatever round X bears, it arrives no earlier than V. (2) A leader whose history is
+//! ordered whole was timely ([`super::dag`]): a correct replica led to it with its block of the next round, so X is no such
+//! leader of a round below r. A late leader orders what has an arrival round in its history, nothing else: neither itself
+//! nor what only its author's friends had. (3) Between equals the coin decides. What is left nobody can tell from a slow
+//! link: to claim not to have V yet, and to be one of f who vouch for each other.
 //!
 //! Known limit: a rival so near to everybody that X comes *before* V can gain a round by dating X one round back, for a
 //! slow replica may still need it for its block of round r, of which V can be no parent. The races of `tests/races.rs`
 //! measure both.
 //!
 //! *Arrival round* of a block B: the lowest round ρ such that the authors of those blocks in the history that have B in
-//! their past and a round of at most ρ form a kernel; the leader's round if they never do. At least one correct replica
-//! had B when it made its block of round ρ or below, so an author gains nothing by giving a late block an early round.
+//! their past and a round of at most ρ form a kernel. At least one correct replica had B when it made its block of round ρ
+//! or below, so an author gains nothing by giving a late block an early round. What has none counts as of the leader's
+//! round if the leader orders its whole history, and else waits for a later leader. A block's past arrived no later than
+//! itself, so what is ordered is closed under causes, whichever leaders were late.
 //! Blocks are ordered by arrival round. Among equals causes come before effects, and blocks whose causes are all out are
 //! taken by the author's place in a permutation drawn from the leader's coin, which nobody knew when the blocks were made.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::dag::{Dag, Handle};
+use super::decide::Extent;
 use crate::committee::{Committee, ReplicaId, ReplicaSet};
 use crate::crypto::coin::CoinValue;
 use crate::crypto::digest::Digest;
 use crate::directory::Timestamp;
 use crate::mutants::{Mutant, planted};
 
-/// `history` in the order of execution. It is the leader's past without what earlier leaders settled.
+/// What a leader orders of `history`, in the order of execution. `history` is the leader's past without what earlier leaders
+/// settled.
 pub(super) fn order(
     dag: &Dag,
     committee: &Committee,
-    leader: Handle,
+    (leader, extent): (Handle, Extent),
     coin: &CoinValue,
     history: BTreeSet<Handle>,
 ) -> Vec<Handle> {
@@ -40,21 +46,17 @@ pub(super) fn order(
     for (place, author) in coin.permutation("torrens v1 order in a commit", committee).into_iter().enumerate() {
         rank[author.index()] = if planted(Mutant::FixedAuthorPriority) { author.index() } else { place };
     }
-    let arrival = arrival_rounds(dag, committee, leader.round, &history);
+    let unarrived = (extent == Extent::Whole).then_some(leader.round);
     let mut groups: BTreeMap<u64, Vec<Handle>> = BTreeMap::new();
-    for block in history {
-        let round = if planted(Mutant::OrderByOwnRound) { block.round } else { arrival[&block] };
+    for (block, arrival) in arrival_rounds(dag, committee, &history) {
+        let Some(arrival) = arrival.or(unarrived) else { continue };
+        let round = if planted(Mutant::OrderByOwnRound) { block.round } else { arrival };
         groups.entry(round).or_default().push(block);
     }
     groups.into_values().flat_map(|group| causes_first(dag, group, &rank)).collect()
 }
 
-fn arrival_rounds(
-    dag: &Dag,
-    committee: &Committee,
-    leader_round: u64,
-    history: &BTreeSet<Handle>,
-) -> BTreeMap<Handle, u64> {
+fn arrival_rounds(dag: &Dag, committee: &Committee, history: &BTreeSet<Handle>) -> BTreeMap<Handle, Option<u64>> {
     // For each block and author, the lowest round at which the author has a block with it in its past.
     let never = vec![u64::MAX; committee.len()];
     let mut seen: BTreeMap<Handle, Vec<u64>> = history.iter().map(|&block| (block, never.clone())).collect();
@@ -62,7 +64,7 @@ fn arrival_rounds(
     // From the top down, so that a block's own row is complete when it is handed to its parents.
     for &block in history.iter().rev() {
         let mut row = seen.remove(&block).expect("every block of the history has a row");
-        arrival.insert(block, kernel_round(committee, &row).unwrap_or(leader_round));
+        arrival.insert(block, kernel_round(committee, &row));
         row[block.author.index()] = row[block.author.index()].min(block.round);
         for parent in dag.body(block).into_iter().flat_map(|body| &body.parents) {
             if let Some(parent_row) = seen.get_mut(parent) {

@@ -104,9 +104,10 @@ fn draw_one_certificate(drawing: &mut Drawing) -> (u8, Vec<u8>) {
     let w: Vec<u8> = ALL.into_iter().filter(|&author| author != x).collect();
     let with_x = [x, w[0], w[1]];
     drawing.full_rounds(1, &ALL);
-    // It is timely by two of the next round, but only its own block after those leads to both …
-    drawing.round(&[(x, &with_x), (w[0], &with_x), (w[1], &w), (w[2], &w)]);
-    drawing.round(&[(x, &with_x), (w[0], &w), (w[1], &w), (w[2], &w)]);
+    // Only its own next blocks lead to the leader …
+    for _ in 0..2 {
+        drawing.round(&[(x, &with_x), (w[0], &w), (w[1], &w), (w[2], &w)]);
+    }
     // … until three of four votes do, but only one certificate has all three as parents.
     drawing.round(&[(x, &with_x), (w[0], &with_x), (w[1], &with_x), (w[2], &w)]);
     drawing.round(&[(x, &with_x), (w[0], &w), (w[1], &w), (w[2], &w)]);
@@ -126,8 +127,9 @@ fn a_leader_that_half_of_the_votes_leave_out_is_not_skipped_directly() {
     let w: Vec<u8> = ALL.into_iter().filter(|&author| author != x).collect();
     let with_x = [x, w[0], w[1]];
     drawing.full_rounds(1, &ALL);
-    drawing.round(&[(x, &with_x), (w[0], &with_x), (w[1], &w), (w[2], &w)]);
-    drawing.round(&[(x, &with_x), (w[0], &w), (w[1], &w), (w[2], &w)]);
+    for _ in 2..=3 {
+        drawing.round(&[(x, &with_x), (w[0], &w), (w[1], &w), (w[2], &w)]);
+    }
     drawing.round(&[(x, &with_x), (w[0], &with_x), (w[1], &w), (w[2], &w)]);
     drawing.full_rounds(1, &ALL);
     assert_eq!(drawing.committed(), [], "the second leader waits for the first");
@@ -175,6 +177,59 @@ fn an_undecided_leader_holds_back_all_later_ones() {
     assert_eq!(drawing.committed(), []);
     drawing.full_rounds(1, &ALL);
     assert_eq!(drawing.committed()[..2], [drawing.block(1, x), drawing.block(1, second)]);
+}
+
+/// Five rounds in which all votes support the first leader of the first, and as many of them as `timely` says find it
+/// timely: two of the next round have it as parent, and only the leader's own block after those leads to both.
+fn drawn_with_timely_votes(timely: usize) -> (Drawing, BlockRef) {
+    let mut drawing = Drawing::new(WaveLength::Five);
+    let x = drawing.leaders(1)[0];
+    let w: Vec<u8> = ALL.into_iter().filter(|&author| author != x).collect();
+    let with_x = [x, w[0], w[1]];
+    drawing.full_rounds(1, &ALL);
+    drawing.round(&[(x, &with_x), (w[0], &with_x), (w[1], &w), (w[2], &w)]);
+    drawing.round(&[(x, &with_x), (w[0], &w), (w[1], &w), (w[2], &w)]);
+    let parents = |place| if place < timely { with_x.as_slice() } else { w.as_slice() };
+    drawing.round(&[(x, parents(0)), (w[0], parents(1)), (w[1], parents(2)), (w[2], parents(3))]);
+    drawing.full_rounds(1, &ALL);
+    let leader = drawing.block(1, x);
+    (drawing, leader)
+}
+
+/// Whether the commit of `leader` orders it, and the times that it is ordered in all.
+fn times_ordered(drawing: &Drawing, leader: BlockRef) -> (bool, usize) {
+    let commits = drawing.commits();
+    let orders_it = |commit: &&Commit| commit.blocks.iter().any(|block| block.reference() == leader);
+    let own = commits.iter().find(|commit| commit.leader == leader).expect("it is committed, late or not");
+    (orders_it(&own), commits.iter().filter(orders_it).count())
+}
+
+#[test]
+fn a_leader_that_a_quorum_of_votes_finds_late_is_committed_but_orders_only_what_had_arrived() {
+    for timely in [0, 1] {
+        let (mut drawing, leader) = drawn_with_timely_votes(timely);
+        assert_eq!(drawing.committed()[0], leader, "at once: nothing has to wait for an anchor");
+        assert!(drawing.commits()[0].blocks.is_empty(), "nothing arrives before anybody led to it");
+        drawing.full_rounds(5, &ALL);
+        assert_eq!(times_ordered(&drawing, leader), (false, 1), "a later leader orders it");
+    }
+}
+
+#[test]
+fn a_leader_that_a_quorum_of_votes_finds_timely_orders_its_whole_history() {
+    for timely in [3, 4] {
+        let (mut drawing, leader) = drawn_with_timely_votes(timely);
+        drawing.full_rounds(5, &ALL);
+        assert_eq!(times_ordered(&drawing, leader), (true, 1));
+    }
+}
+
+#[test]
+fn a_leader_that_votes_differ_about_orders_what_its_anchor_says() {
+    let (mut drawing, leader) = drawn_with_timely_votes(2);
+    assert_eq!(drawing.committed(), [], "it is committed, but how much it orders is open");
+    drawing.full_rounds(5, &ALL);
+    assert_eq!(times_ordered(&drawing, leader), (false, 1), "no certificate has a quorum of timely votes");
 }
 
 #[test]
@@ -311,7 +366,7 @@ fn a_back_dated_block_comes_after_what_correct_replicas_had_before_it() {
     let late = dag.find(&late).unwrap();
     for coin in 0..20 {
         let coin = CoinValue([coin; 32]);
-        let ordered = sequence::order(&dag, &keys.public.committee, leader, &coin, history.clone());
+        let ordered = sequence::order(&dag, &keys.public.committee, (leader, Extent::Whole), &coin, history.clone());
         let place = |block: Handle| ordered.iter().position(|&other| other == block).unwrap();
         // Blocks of round 6 had reached the others by round 7, before any correct block led to the late one.
         let earlier = ordered.iter().filter(|block| block.round <= 6 && **block != late);
@@ -335,7 +390,8 @@ fn among_equal_arrivals_the_coin_decides_and_every_author_is_first_about_equally
     let mut first = [0; 4];
     for i in 0u32..2000 {
         let coin = CoinValue(hash("test coin", &[&i.to_be_bytes()]).0);
-        let ordered = sequence::order(&dag, &drawing.keys.public.committee, leader, &coin, history.clone());
+        let ordered =
+            sequence::order(&dag, &drawing.keys.public.committee, (leader, Extent::Whole), &coin, history.clone());
         assert!(ordered[..4].iter().all(|block| block.round == 1));
         first[ordered[0].author.index()] += 1;
     }
