@@ -26,7 +26,8 @@ fn hunt(mutant: Mutant) -> Option<(u64, &'static str)> {
         let found = catch_unwind(AssertUnwindSafe(|| swarm::run(seed))).err()?;
         Some((seed, checker(found.as_ref())))
     });
-    let found = found.or_else(|| races::unfair(RACES).map(|_| (SEEDS + RACES, "fair order")));
+    let unfair = || races::favours_a_number(RACES).or_else(|| races::unfair(4, races::Distance::Usual, RACES));
+    let found = found.or_else(|| unfair().map(|_| (SEEDS + RACES, "fair order")));
     plant(None);
     found
 }
