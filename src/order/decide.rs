@@ -22,7 +22,7 @@
 //! still be committed and then be the anchor elsewhere.
 //!
 //! *Extent* (ours, for fair order: [`super::sequence`]). A committed leader that came in time orders its whole history, one
-//! that came late only what has an arrival round there. A vote says which: it finds the block that it supports *timely* or
+//! that came late only what arrived two rounds before it. A vote says which: it finds the block that it supports *timely* or
 //! not ([`super::dag`]). The rule is the same once more, with timely votes in the place of votes:
 //! - *timely certificate*: a certificate whose quorum of supporting votes all find the block timely;
 //! - whole, directly: a quorum of authors has timely certificates for the block;
@@ -30,7 +30,8 @@
 //! - otherwise as the anchor has it: whole, if a timely certificate is in the anchor's history.
 //!
 //! Replicas agree on it by (2), (3) and (5) above, read with timely certificates. An anchor need only be committed, whatever
-//! its own extent: so lateness holds up no decision, and liveness is that of the rule without it ([`super`]).
+//! its own extent: so lateness holds up no decision, and liveness is that of the rule without it ([`super`]). A corrupt
+//! leader can make votes differ about it; then what it orders waits for its anchor, as for an undecided slot's.
 
 use std::collections::BTreeMap;
 
@@ -51,7 +52,7 @@ pub(super) struct Slot {
 pub(super) enum Extent {
     /// All of it: the leader came in time.
     Whole,
-    /// The blocks with an arrival round.
+    /// The blocks with an arrival round two below the leader's or lower.
     Arrived,
 }
 

@@ -42,8 +42,9 @@
 //! round less to mix in and the count degenerates from f = 3 on, against an adaptive scheduler: five is the default.
 //!
 //! Nothing here asks whether a leader came in time. A scheduler that makes them all late changes what they order, not that
-//! they are committed ([`decide`]): a late leader still orders what has an arrival round in its history, and a block has one
-//! in that of every leader two rounds or more after the round in which all correct replicas had it, late or not.
+//! they are committed ([`decide`]): a late leader still orders what arrived two rounds before it, and a block that all correct
+//! replicas had by round ρ has so arrived in the history of every leader from round ρ + 3 on. If votes differ about the
+//! lateness, what is ordered waits for the anchor, which only has to be committed.
 //!
 //! Other failure structures cannot be counted. Safety needs quorums that meet in a correct replica and nothing else; what
 //! liveness needs instead of the count, and how it is decided for a structure, is in [`crate::committee::check`].
@@ -94,7 +95,7 @@
 //! - Quorum predicates instead of stakes; a real coin instead of round-robin leaders; no timer anywhere.
 //! - A coin share is no part of a block's validity: shares are checked in batches, when a coin is drawn ([`coins`]).
 //! - Order inside a commit is by arrival round and coin, not by (round, author). A leader that came late orders only what had
-//!   arrived by its round ([`decide`], [`sequence`]).
+//!   arrived two rounds before ([`decide`], [`sequence`]).
 //! - One block of a slot is ordered, whatever twins exist. Garbage collection depends on committed leaders only: a leader
 //!   at round r orders nothing of round r − depth or below, whoever holds what.
 //! - Two certified twins (more corrupt replicas than the committee stands) stop the order with evidence, without a panic.

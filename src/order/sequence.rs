@@ -5,11 +5,17 @@
 //! blocks as it likes. Let V be the registration's block, of round r, and X the rival's, and let correct replicas get V
 //! before X. (1) Whoever has V has a quorum of blocks of round r − 1 and makes its block of round r at once, if it has not:
 //! that one does not lead to X. So no correct replica leads to X with a block below round r + 1, where V is a parent, too;
-//! whatever round X bears, it arrives no earlier than V. (2) A leader whose history is
+//! whatever round X bears, in a history that holds these blocks it arrives no earlier than V. (2) A leader whose history is
 //! ordered whole was timely ([`super::dag`]): a correct replica led to it with its block of the next round, so X is no such
-//! leader of a round below r. A late leader orders what has an arrival round in its history, nothing else: neither itself
-//! nor what only its author's friends had. (3) Between equals the coin decides. What is left nobody can tell from a slow
-//! link: to claim not to have V yet, and to be one of f who vouch for each other.
+//! leader of a round below r. A late leader orders what arrived two rounds before its own or earlier, nothing else: neither
+//! itself nor what only its author's friends had. (3) Between equals the coin decides. What is left nobody can tell from a
+//! slow link: to claim not to have V yet, and to be one of f who vouch for each other.
+//!
+//! What this does not exclude, each tried by an attack of `tests/races.rs` that wins no more than chance: "at once" is after
+//! the write to disk of the block before, and X may come in that moment; and a leader's author picks which n − f blocks of
+//! the round before it leads to, so with luck it finds f + 1 correct ones of which some lack V. A late leader could pick
+//! with hindsight: that is why it orders nothing that arrived in its own round or the one before, since each block that it
+//! leads to leads itself to a quorum of those.
 //!
 //! Known limit: a rival so near to everybody that X comes *before* V can gain a round by dating X one round back, for a
 //! slow replica may still need it for its block of round r, of which V can be no parent. The races of `tests/races.rs`
@@ -18,7 +24,7 @@
 //! *Arrival round* of a block B: the lowest round ρ such that the authors of those blocks in the history that have B in
 //! their past and a round of at most ρ form a kernel. At least one correct replica had B when it made its block of round ρ
 //! or below, so an author gains nothing by giving a late block an early round. What has none counts as of the leader's
-//! round if the leader orders its whole history, and else waits for a later leader. A block's past arrived no later than
+//! round if the leader orders its whole history; what a late leader does not order waits for a later one. A block's past arrived no later than
 //! itself, so what is ordered is closed under causes, whichever leaders were late.
 //! Blocks are ordered by arrival round. Among equals causes come before effects, and blocks whose causes are all out are
 //! taken by the author's place in a permutation drawn from the leader's coin, which nobody knew when the blocks were made.
@@ -46,10 +52,13 @@ pub(super) fn order(
     for (place, author) in coin.permutation("torrens v1 order in a commit", committee).into_iter().enumerate() {
         rank[author.index()] = if planted(Mutant::FixedAuthorPriority) { author.index() } else { place };
     }
-    let unarrived = (extent == Extent::Whole).then_some(leader.round);
+    let ordered = |arrival: Option<u64>| match extent {
+        Extent::Whole => Some(arrival.unwrap_or(leader.round)),
+        Extent::Arrived => arrival.filter(|round| round + 2 <= leader.round),
+    };
     let mut groups: BTreeMap<u64, Vec<Handle>> = BTreeMap::new();
     for (block, arrival) in arrival_rounds(dag, committee, &history) {
-        let Some(arrival) = arrival.or(unarrived) else { continue };
+        let Some(arrival) = ordered(arrival) else { continue };
         let round = if planted(Mutant::OrderByOwnRound) { block.round } else { arrival };
         groups.entry(round).or_default().push(block);
     }

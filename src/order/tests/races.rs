@@ -38,6 +38,11 @@ pub enum Attack {
     Twin,
     /// The block of the victim's round with as few parents as it may have, all long known to everybody.
     OldReferences,
+    /// As [`Self::BackDate`], and every block after that has as few parents as it may have, and among them as few as
+    /// possible that lead to the victim's block: a leader's history then lacks the witnesses that the victim's came early.
+    LeaveOut(u64),
+    /// Likewise, and each block is made two rounds late, when there is most to choose from.
+    LeaveOutLate(u64),
     /// The block of the round before the victim's, shown when the coin makes it a leader, or never.
     WaitForCoin,
     /// No attack: both make their blocks of one round in the ordinary way.
@@ -253,7 +258,7 @@ impl<'a> Race<'a> {
     fn competes_in(&mut self, id: ReplicaId, round: u64, payload: &mut Vec<u8>) -> bool {
         let kept_free = match self.attack {
             Attack::Honest | Attack::HoldBack | Attack::OldReferences => RACE,
-            Attack::BackDate(rounds) => RACE - rounds,
+            Attack::BackDate(rounds) | Attack::LeaveOut(rounds) | Attack::LeaveOutLate(rounds) => RACE - rounds,
             Attack::WaitForCoin => RACE - 1,
             Attack::Twin | Attack::Even => RACE + 1,
         };
@@ -308,7 +313,8 @@ impl<'a> Race<'a> {
         for id in [competitor].into_iter().chain(self.accomplices.clone()) {
             loop {
                 let round = self.own.get(&id).map_or(1, |own| own.round + 1);
-                if round > self.orders[id.index()].quorum_round() + 1 || !self.make(id, round) {
+                let late = if matches!(self.attack, Attack::LeaveOutLate(_)) { 2 } else { 0 };
+                if round + late > self.orders[id.index()].quorum_round() + 1 || !self.make(id, round) {
                     break;
                 }
             }
@@ -318,6 +324,13 @@ impl<'a> Race<'a> {
     fn own_at(&self, round: u64) -> Option<BlockRef> {
         let dag = &self.orders[self.competitor.index()].dag;
         dag.twins(round, self.competitor).next().map(|block| dag.reference(block))
+    }
+
+    fn leads_to_registration(&self, id: ReplicaId, block: &BlockRef) -> bool {
+        let dag = &self.orders[id.index()].dag;
+        let found = self.registration.and_then(|name| dag.find(&name));
+        let past = || dag.past(dag.find(block), |block| block.round >= RACE);
+        found.is_some_and(|registration| past().contains(&registration))
     }
 
     /// A block of a corrupt replica for `round`; `false` if there is no quorum of parents yet that leaves the victim's out.
@@ -332,7 +345,11 @@ impl<'a> Race<'a> {
         if !quorum(&parents) {
             return false;
         }
-        while self.attack == Attack::OldReferences && quorum(&parents[1..]) {
+        if matches!(self.attack, Attack::LeaveOut(_) | Attack::LeaveOutLate(_)) {
+            parents.sort_by_key(|parent| !self.leads_to_registration(id, parent));
+        }
+        let few = matches!(self.attack, Attack::OldReferences | Attack::LeaveOut(_) | Attack::LeaveOutLate(_));
+        while few && quorum(&parents[1..]) {
             parents.remove(0);
         }
         parents.sort_unstable();
@@ -371,10 +388,13 @@ fn z(won: u64, honest: u64, count: u64) -> f64 {
     if m == 0.0 || m == 1.0 { 0.0 } else { (p - q) / (2.0 * m * (1.0 - m) / n).sqrt() }
 }
 
-const ATTACKS: [Attack; 7] = [
+const ATTACKS: [Attack; 10] = [
     Attack::BackDate(1),
     Attack::BackDate(2),
     Attack::BackDate(3),
+    Attack::LeaveOut(1),
+    Attack::LeaveOut(2),
+    Attack::LeaveOutLate(2),
     Attack::HoldBack,
     Attack::Twin,
     Attack::OldReferences,
@@ -392,7 +412,8 @@ pub fn unfair(n: usize, distance: Distance, count: u64) -> Option<String> {
         let wins = won(&keys, attack, distance, count);
         let z = z(wins, honest, count);
         println!("n = {n}, {distance:?}: {attack:?} wins {:.1} %, z = {z:.2}", percent(wins));
-        let known = distance == Distance::Near && matches!(attack, Attack::BackDate(_));
+        let known = distance == Distance::Near
+            && matches!(attack, Attack::BackDate(_) | Attack::LeaveOut(_) | Attack::LeaveOutLate(_));
         if z > BOUND && !known {
             return Some(format!("n = {n}, {distance:?}: {attack:?} wins {:.1} %, z = {z:.2}", percent(wins)));
         }

@@ -233,6 +233,69 @@ fn a_leader_that_votes_differ_about_orders_what_its_anchor_says() {
 }
 
 #[test]
+fn one_timely_certificate_in_the_anchors_past_is_enough_to_order_the_whole_history() {
+    let mut drawing = Drawing::new(WaveLength::Five);
+    let x = drawing.leaders(1)[0];
+    let w: Vec<u8> = ALL.into_iter().filter(|&author| author != x).collect();
+    let with_x = [x, w[0], w[1]];
+    drawing.full_rounds(1, &ALL);
+    drawing.round(&[(x, &with_x), (w[0], &with_x), (w[1], &w), (w[2], &w)]);
+    drawing.round(&[(x, &with_x), (w[0], &w), (w[1], &w), (w[2], &w)]);
+    // Three of four votes find it timely, but only one certificate has all three as parents.
+    drawing.round(&[(x, &with_x), (w[0], &with_x), (w[1], &with_x), (w[2], &w)]);
+    drawing.round(&[(x, &with_x), (w[0], &w), (w[1], &w), (w[2], &w)]);
+    let leader = drawing.block(1, x);
+    assert_eq!(drawing.committed(), [], "it is committed, but how much it orders is open");
+    drawing.full_rounds(5, &ALL);
+    assert_eq!(times_ordered(&drawing, leader), (true, 1));
+}
+
+#[test]
+fn what_a_late_leader_leaves_is_ordered_by_later_ones_also_after_a_restart_between() {
+    let mut drawing = Drawing::new(WaveLength::Five);
+    drawing.full_rounds(5, &ALL);
+    let x = drawing.leaders(6)[0];
+    let w: Vec<u8> = ALL.into_iter().filter(|&author| author != x).collect();
+    drawing.full_rounds(1, &ALL);
+    let leader = drawing.block(6, x);
+    // Nobody leads to the leader of round 6 in time but its author.
+    drawing.round(&[(x, &ALL), (w[0], &w), (w[1], &w), (w[2], &w)]);
+    drawing.full_rounds(8, &ALL);
+    let commits = drawing.commits();
+    let late = commits.iter().position(|commit| commit.leader == leader).expect("committed");
+    let rounds: Vec<u64> = commits[..=late].iter().flat_map(|commit| &commit.blocks).map(|b| b.round()).collect();
+    assert!(rounds.iter().all(|round| *round < 6), "{rounds:?}");
+    assert_eq!(times_ordered(&drawing, leader), (false, 1));
+    let blocks: Vec<_> = drawing.rounds.iter().flat_map(|round| round.values().cloned()).collect();
+    for height in 0..commits.len() {
+        assert_eq!(recommitted(&drawing.keys, &blocks, &commits[..height]), commits[height..], "after {height}");
+    }
+}
+
+/// The commits of a replica that starts again with `blocks` on its disk, after it executed `done`.
+fn recommitted(keys: &Keys, blocks: &[Arc<VerifiedBlock>], done: &[Commit]) -> Vec<Commit> {
+    let mut rows = BTreeMap::new();
+    for row in done.iter().flat_map(|commit| &commit.rows) {
+        rows.insert((row.table, row.key.clone()), row.value.clone().unwrap());
+    }
+    let cursor = rows.remove(&(crate::rows::Table::Meta, CURSOR_KEY.to_vec()));
+    let settled = rows.into_iter().map(|((_, key), value)| (key, value)).collect();
+    let mut recovered = Recovered::from_rows(10_000, cursor.as_deref(), &settled).unwrap();
+    for block in blocks {
+        recovered.offer((**block).clone());
+    }
+    let (_, effects) = Order::new(Arc::clone(&keys.public), r(0), keys.identity(r(0)), keys.coin(r(0)), recovered);
+    commits_of(effects).collect()
+}
+
+fn commits_of(effects: Vec<Effect>) -> impl Iterator<Item = Commit> {
+    effects.into_iter().filter_map(|effect| match effect {
+        Effect::Commit(commit) => Some(commit),
+        _ => None,
+    })
+}
+
+#[test]
 fn commits_are_numbered_from_one_without_gaps_and_order_every_block_once() {
     let mut drawing = Drawing::new(WaveLength::Five);
     drawing.full_rounds(20, &ALL);
@@ -307,12 +370,6 @@ fn graph_with_twins(keys: &Keys) -> (Vec<Arc<VerifiedBlock>>, [BlockRef; 2]) {
 fn of_twins_one_is_ordered_and_a_restart_after_any_commit_goes_on_alike() {
     let keys = Keys::new(4, WaveLength::Five, 10_000);
     let (blocks, twins) = graph_with_twins(&keys);
-    let commits_of = |effects: Vec<Effect>| {
-        effects.into_iter().filter_map(|effect| match effect {
-            Effect::Commit(commit) => Some(commit),
-            _ => None,
-        })
-    };
     let mut order = keys.fresh(r(0));
     let mut commits = Vec::new();
     // The twin is no first block of its slot: it enters when a block that waits has it as a parent.
@@ -325,20 +382,7 @@ fn of_twins_one_is_ordered_and_a_restart_after_any_commit_goes_on_alike() {
     assert!(commits.len() > 10);
 
     for height in 0..commits.len() {
-        let mut rows = BTreeMap::new();
-        for row in commits[..height].iter().flat_map(|commit| &commit.rows) {
-            rows.insert((row.table, row.key.clone()), row.value.clone().unwrap());
-        }
-        let cursor = rows.remove(&(crate::rows::Table::Meta, CURSOR_KEY.to_vec()));
-        let settled = rows.into_iter().map(|((_, key), value)| (key, value)).collect();
-        let mut recovered = Recovered::from_rows(10_000, cursor.as_deref(), &settled).unwrap();
-        for block in &blocks {
-            recovered.offer((**block).clone());
-        }
-        let public = Arc::clone(&keys.public);
-        let (_, effects) = Order::new(public, r(0), keys.identity(r(0)), keys.coin(r(0)), recovered);
-        let again: Vec<Commit> = commits_of(effects).collect();
-        assert_eq!(again, commits[height..], "after commit {height}");
+        assert_eq!(recommitted(&keys, &blocks, &commits[..height]), commits[height..], "after commit {height}");
     }
 }
 
