@@ -144,6 +144,14 @@ pub const MAX_SEALED_MESSAGE: usize = MAX_OPERATION + SEALED_PADDING;
 /// Bytes of an envelope: the ciphertext's two points and the message.
 pub const MAX_ENVELOPE: usize = 48 + 96 + MAX_SEALED_MESSAGE;
 
+/// Common denominator of a quorum's Lagrange coefficients up to which coins are combined by small numbers: for 4 replicas
+/// it is 3 at most, for 7 15, for 10 108; looking for it takes less than a millisecond for each quorum.
+pub const MAX_DENOMINATOR: u64 = 1024;
+/// Numerators likewise: a few doublings, instead of 250.
+pub const MAX_NUMERATOR: u64 = 1 << 20;
+/// Quorums whose Lagrange coefficients are kept: all there are with 4 and 7 replicas, and with more those that are fast lately.
+pub const MAX_RECOMBINATIONS: usize = 64;
+
 // --- signing ---
 
 /// Commitments in one batch of nonces: 64 bytes each, so that a full batch is a sixteenth of a block's payload.

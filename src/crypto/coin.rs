@@ -26,6 +26,8 @@
 //! - The proof has the commitments in place of the challenge: 32 bytes more, but only so can proofs be added up.
 //! - The random numbers of a batch are hashed from the batch: who makes a share learns them only by trying, 2^128 times.
 
+mod weighted_sum;
+
 use std::fmt;
 
 use curve25519_dalek::constants::RISTRETTO_BASEPOINT_POINT;
@@ -36,6 +38,7 @@ use rand_core::CryptoRngCore;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
+use self::weighted_sum::WeightedSum;
 use super::lsss::Sharing;
 use crate::committee::{Committee, ReplicaId, ReplicaSet};
 use crate::crypto::digest::{Digest, hash};
@@ -296,8 +299,9 @@ impl CoinPublic {
                     [share.to_generator, share.to_base].map(|bytes| CompressedRistretto(bytes).decompress());
                 of_generator += a * response;
                 of_base += b * response;
-                scalars.extend([-a, -a * challenge, -b, -b * challenge]);
-                points.extend([to_generator?, *key, to_base?, value]);
+                // The points are negated and not the random numbers, which are short: half as many additions.
+                scalars.extend([a, a * challenge, b, b * challenge]);
+                points.extend([-to_generator?, -key, -to_base?, -value]);
                 values.push(value);
             }
             verified.push(VerifiedShares { author, name: *name, points: values });
@@ -317,9 +321,26 @@ impl CoinPublic {
     /// The value of the coin `name` from shares of it, of different authors that together are a quorum; `None` if they are
     /// not.
     pub fn combine(&self, name: &CoinName, shares: &[VerifiedShares]) -> Option<CoinValue> {
+        let authors = shares.iter().map(VerifiedShares::author).collect();
+        self.combine_with(&self.recombination(authors)?, name, shares)
+    }
+
+    /// How shares of exactly these authors give the value; `None` if they are no quorum. It is the same for all coins.
+    pub fn recombination(&self, authors: ReplicaSet) -> Option<Recombination> {
+        self.committee.is_quorum(authors).then_some(())?;
+        Some(Recombination { authors, sum: WeightedSum::new(self.sharing.coefficients(authors)?) })
+    }
+
+    /// As [`Self::combine`], where the shares' authors are those of `recombination`.
+    pub fn combine_with(
+        &self,
+        recombination: &Recombination,
+        name: &CoinName,
+        shares: &[VerifiedShares],
+    ) -> Option<CoinValue> {
         let authors: ReplicaSet = shares.iter().map(VerifiedShares::author).collect();
         let of_one_coin = shares.iter().all(|share| share.name == *name);
-        if !of_one_coin || authors.len() != shares.len() || !self.committee.is_quorum(authors) {
+        if !of_one_coin || authors.len() != shares.len() || authors != recombination.authors {
             return None;
         }
         let mut by_row = vec![None; self.sharing.rows()];
@@ -328,11 +349,15 @@ impl CoinPublic {
                 by_row[row] = Some(*point);
             }
         }
-        let chosen = self.sharing.coefficients::<Scalar>(authors)?;
-        let points = chosen.iter().map(|(row, _)| by_row[*row]).collect::<Option<Vec<_>>>()?;
-        let point = RistrettoPoint::vartime_multiscalar_mul(chosen.iter().map(|(_, factor)| factor), points);
+        let point = recombination.sum.of(&by_row)?;
         Some(CoinValue(hash("torrens v1 coin value", &[&name.0.0, point.compress().as_bytes()]).0))
     }
+}
+
+/// How the shares of one set of authors give the value of a coin. Worked out once for each set: it takes longer than a sum.
+pub struct Recombination {
+    authors: ReplicaSet,
+    sum: WeightedSum,
 }
 
 impl CoinShare {

@@ -3,12 +3,20 @@
 //! The rule of protocol version 1 is `verify_strict` of ed25519-dalek: cofactorless equation, canonical scalars and
 //! points, small-order keys and commitments refused. Batch verification is never mixed in, since the two disagree on
 //! crafted signatures, and a disagreement would split the state.
+//!
+//! A key that verifies again and again is a [`FrequentKey`]: tables of its multiples make both products of the equation
+//! sums without doublings (31 µs instead of 44). It is the same rule, by other arithmetic.
 
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 
+use curve25519_dalek::Scalar;
+use curve25519_dalek::edwards::{CompressedEdwardsY, EdwardsBasepointTable, EdwardsPoint};
+use curve25519_dalek::traits::BasepointTable;
 use ed25519_dalek::Signer;
 use rand_core::CryptoRngCore;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha512};
 use zeroize::Zeroizing;
 
 /// An Ed25519 public key: 32 bytes, checked only when something is verified under it.
@@ -46,6 +54,48 @@ impl fmt::Debug for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
+}
+
+/// A public key with tables for verifying many signatures: 30 KiB, made at the first one, which takes a millisecond.
+#[derive(Clone)]
+pub struct FrequentKey(Arc<Frequent>);
+
+struct Frequent {
+    key: PublicKey,
+    /// Multiples of −A; none if the key is not usable.
+    negated: OnceLock<Option<EdwardsBasepointTable>>,
+}
+
+impl FrequentKey {
+    /// As [`PublicKey::verify`], whatever the bytes. RFC 8032 §5.1.7, without cofactor: R has to be s·B − k·A. Since the
+    /// bytes of R are compared with the one encoding of that point, R needs no decoding of its own.
+    #[must_use]
+    pub fn verify(&self, message: &[u8], signature: &Signature) -> bool {
+        let Frequent { key, negated } = &*self.0;
+        let Some(negated) = negated.get_or_init(|| multiples_of_negated(key)) else { return false };
+        let Some(s) = Option::<Scalar>::from(Scalar::from_canonical_bytes(signature.s)) else { return false };
+        let challenge = Sha512::new().chain_update(signature.r).chain_update(key.0).chain_update(message);
+        let k = Scalar::from_bytes_mod_order_wide(&challenge.finalize().into());
+        let r = EdwardsPoint::mul_base(&s) + negated.mul_base(&k);
+        r.compress().to_bytes() == signature.r && !r.is_small_order()
+    }
+}
+
+impl From<PublicKey> for FrequentKey {
+    fn from(key: PublicKey) -> Self {
+        Self(Arc::new(Frequent { key, negated: OnceLock::new() }))
+    }
+}
+
+impl fmt::Debug for FrequentKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0.key, f)
+    }
+}
+
+fn multiples_of_negated(key: &PublicKey) -> Option<EdwardsBasepointTable> {
+    let point = CompressedEdwardsY(key.0).decompress().filter(|point| !point.is_small_order())?;
+    Some(EdwardsBasepointTable::create(&-point))
 }
 
 /// An Ed25519 signature: R and s, 32 bytes each.
@@ -136,6 +186,79 @@ mod tests {
         let mut identity = [0; 32];
         identity[0] = 1;
         assert!(!PublicKey(identity).is_usable());
+    }
+
+    /// Keys and signatures on which implementations of RFC 8032 differ: points of small order, their sums with
+    /// others, encodings that are not the canonical one, scalars that are not reduced, bytes that are no point at all.
+    fn crafted() -> (Vec<PublicKey>, Vec<Signature>) {
+        let torsion = curve25519_dalek::constants::EIGHT_TORSION;
+        let honest = SecretKey::from_seed(&[7; 32]);
+        let point = CompressedEdwardsY(honest.public().0).decompress().unwrap();
+        let mut keys: Vec<[u8; 32]> = torsion.iter().map(|small| small.compress().to_bytes()).collect();
+        keys.extend(torsion[1..].iter().map(|small| (point + small).compress().to_bytes()));
+        // y = 1 and y = 0 plus the prime, and y = 1 with the sign of a zero x.
+        keys.extend([0xee, 0xed].map(|low| {
+            let mut bytes = [0xff; 32];
+            (bytes[0], bytes[31]) = (low, 0x7f);
+            bytes
+        }));
+        let mut signed_zero = [0; 32];
+        (signed_zero[0], signed_zero[31]) = (1, 0x80);
+        keys.extend([signed_zero, [2; 32], [0xff; 32]]);
+        let good = honest.sign(b"title");
+        let mut signatures = vec![good];
+        for r in &keys {
+            signatures.push(Signature { r: *r, s: good.s });
+            signatures.push(Signature { r: *r, s: [0; 32] });
+        }
+        // s plus the order of the group.
+        let order_less_one = (-Scalar::ONE).to_bytes();
+        let (mut unreduced, mut carry) = (good.s, 1);
+        for (byte, summand) in unreduced.iter_mut().zip(order_less_one) {
+            let sum = u16::from(*byte) + u16::from(summand) + carry;
+            (*byte, carry) = (sum as u8, sum >> 8);
+        }
+        signatures.push(Signature { r: good.r, s: unreduced });
+        (keys.into_iter().map(PublicKey).chain([honest.public()]).collect(), signatures)
+    }
+
+    #[test]
+    fn a_frequent_key_verifies_what_the_key_itself_does_and_nothing_else() {
+        let (keys, signatures) = crafted();
+        let mut valid = 0;
+        for key in keys {
+            let frequent = FrequentKey::from(key);
+            for signature in &signatures {
+                for message in [b"title".as_slice(), b"other"] {
+                    let expected = key.verify(message, signature);
+                    assert_eq!(frequent.verify(message, signature), expected, "{key:?} {signature:?}");
+                    valid += u32::from(expected);
+                }
+            }
+        }
+        assert_eq!(valid, 1);
+    }
+
+    /// Under a key with a part of small order the equation holds for the challenges that this part divides.
+    #[test]
+    fn a_frequent_key_agrees_on_signatures_by_keys_with_a_part_of_small_order() {
+        let mut accepted = [0, 0];
+        for (seed, small) in (0u8..).zip(curve25519_dalek::constants::EIGHT_TORSION) {
+            let a = Scalar::from_bytes_mod_order([seed + 1; 32]);
+            let key = PublicKey((EdwardsPoint::mul_base(&a) + small).compress().to_bytes());
+            let frequent = FrequentKey::from(key);
+            for number in 0..64u64 {
+                let nonce = Scalar::from(number);
+                let r = EdwardsPoint::mul_base(&nonce).compress().to_bytes();
+                let challenge = Sha512::new().chain_update(r).chain_update(key.0).chain_update(b"title");
+                let k = Scalar::from_bytes_mod_order_wide(&challenge.finalize().into());
+                let signature = Signature { r, s: (nonce + k * a).to_bytes() };
+                let expected = key.verify(b"title", &signature);
+                assert_eq!(frequent.verify(b"title", &signature), expected);
+                accepted[usize::from(expected)] += 1;
+            }
+        }
+        assert!(accepted[0] > 64 && accepted[1] > 64, "{accepted:?}");
     }
 
     #[test]

@@ -32,7 +32,8 @@ use super::Fault;
 use super::dag::{Dag, Handle};
 use super::public::{OrderPublic, share_offset};
 use crate::committee::{ReplicaId, ReplicaSet};
-use crate::crypto::coin::{CoinName, CoinShare, CoinValue, VerifiedShares};
+use crate::crypto::coin::{CoinName, CoinShare, CoinValue, Recombination, VerifiedShares};
+use crate::limits::MAX_RECOMBINATIONS;
 use crate::mutants::{Mutant, planted};
 
 pub(super) struct Coins {
@@ -43,6 +44,8 @@ pub(super) struct Coins {
     verified: Vec<VerifiedShares>,
     /// Blocks whose share is bad.
     bad: BTreeSet<Handle>,
+    /// Of quorums that coins were drawn from.
+    recombinations: BTreeMap<ReplicaSet, Recombination>,
     /// Coins that a test draws without shares.
     #[cfg(test)]
     pub drawn: Option<Box<dyn Fn(u64) -> CoinValue + Send>>,
@@ -56,6 +59,7 @@ impl Coins {
             next,
             verified: Vec::new(),
             bad: BTreeSet::new(),
+            recombinations: BTreeMap::new(),
             #[cfg(test)]
             drawn: None,
         }
@@ -100,11 +104,22 @@ impl Coins {
             let needed = self.needed(public, dag, me)?;
             self.check(public, dag, me, &name, &needed, faults);
         }
-        let shares = std::mem::take(&mut self.verified);
-        let coin = public.coin.combine(&name, &shares).expect("verified shares of a quorum combine");
+        let coin = self.combine(public, &name);
         self.known.insert(round, coin);
         self.next += 1;
         Some((round, coin))
+    }
+
+    /// The coin of the verified shares, which are those of a quorum.
+    fn combine(&mut self, public: &OrderPublic, name: &CoinName) -> CoinValue {
+        let (authors, shares) = (self.authors(), std::mem::take(&mut self.verified));
+        if self.recombinations.len() >= MAX_RECOMBINATIONS && !self.recombinations.contains_key(&authors) {
+            self.recombinations.clear();
+        }
+        let of_quorum = "verified shares of a quorum combine";
+        let recombination =
+            self.recombinations.entry(authors).or_insert_with(|| public.coin.recombination(authors).expect(of_quorum));
+        public.coin.combine_with(recombination, name, &shares).expect(of_quorum)
     }
 
     /// Whose valid shares of the next coin are here.

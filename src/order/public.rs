@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::committee::{Committee, ReplicaId};
 use crate::crypto::coin::{CoinName, CoinPublic, CoinValue};
 use crate::crypto::digest::Digest;
-use crate::crypto::ed25519::PublicKey;
+use crate::crypto::ed25519::{FrequentKey, PublicKey};
 use crate::limits::{MAX_LEADERS_PER_ROUND, ORDER_DEPTH, PARENTS_PER_REPLICA};
 use crate::mutants::{Mutant, planted};
 
@@ -57,7 +57,7 @@ pub struct OrderPublic {
     pub network: Digest,
     pub epoch: u64,
     /// Keys that sign blocks, by replica.
-    pub identities: Vec<PublicKey>,
+    pub identities: Vec<FrequentKey>,
     pub coin: CoinPublic,
     pub wave: WaveLength,
     pub leaders_per_round: usize,
@@ -88,7 +88,7 @@ impl OrderPublic {
         if *coin.committee() != committee {
             return Err(OrderPublicError::Coin);
         }
-        let wave = WaveLength::default();
+        let (wave, identities) = (WaveLength::default(), identities.into_iter().map(FrequentKey::from).collect());
         Ok(Self { committee, network, epoch, identities, coin, wave, leaders_per_round: 2, depth: ORDER_DEPTH })
     }
 
