@@ -488,6 +488,12 @@ pub const CORE_BATCH: usize = 256;
 /// Time for which writes that need no sync are gathered, at least: each is a system call. The next own block takes them
 /// along; a process that is killed reads the same from its peers again.
 pub const FLUSH_INTERVAL: std::time::Duration = std::time::Duration::from_millis(10);
+/// Bytes of blocks with payloads that wait to be ordered, above which rounds keep a distance: what is under way at some
+/// 8,000 operations of 300 bytes a second.
+pub const PACED_ABOVE: usize = 32 * 1024;
+/// That distance. Without it four replicas on one machine of two cores make 500 rounds a second under load, each for 0.5 ms
+/// of every replica; p50 to commit is 5 rounds, thus below 15 ms still.
+pub const ROUND_DISTANCE: std::time::Duration = std::time::Duration::from_micros(2500);
 /// Time after which the core asks again for what is missing: links lose messages only when they break.
 pub const RETRY_INTERVAL: std::time::Duration = std::time::Duration::from_millis(250);
 /// Requests for state that wait for the thread that answers them.

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{oneshot, watch};
 
 use super::clock;
+use super::pace::Pace;
 use super::state_service::StateService;
 use crate::committee::ReplicaId;
 use crate::limits::{
@@ -72,6 +73,7 @@ pub struct Core {
     pub state: StateService,
     pub restart: Restart,
     pub ticks: u64,
+    pub pace: Pace,
 }
 
 impl Core {
@@ -80,7 +82,7 @@ impl Core {
     pub fn run(mut self, inputs: &Receiver<Input>) -> Result<(), CoreError> {
         let (mut last_retry, mut last_flush) = (Instant::now(), Instant::now());
         loop {
-            let first = match inputs.recv_timeout(RETRY_INTERVAL) {
+            let first = match inputs.recv_timeout(self.must_wait().unwrap_or(RETRY_INTERVAL)) {
                 Ok(input) => Some(input),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return Ok(self.close()?),
@@ -104,16 +106,22 @@ impl Core {
         }
     }
 
+    fn must_wait(&self) -> Option<Duration> {
+        self.pace.wait(self.replica.unordered_bytes(), Instant::now())
+    }
+
     /// Makes the blocks that are due: one completes the quorum for the next, if the others were faster. Ends, since each
     /// round needs blocks of others.
     fn advance(&mut self) -> Result<(), CoreError> {
-        loop {
+        while self.must_wait().is_none() {
             let effects = self.replica.advance(clock::now());
             if effects.is_empty() {
-                return Ok(());
+                break;
             }
+            self.pace.block_made(Instant::now());
             self.perform(effects)?;
         }
+        Ok(())
     }
 
     /// Whether to go on.

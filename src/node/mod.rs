@@ -16,6 +16,7 @@ pub mod ceremony;
 mod clock;
 mod core;
 mod metrics;
+pub mod pace;
 pub mod run;
 mod scrub;
 mod state_service;

@@ -18,6 +18,7 @@ use tokio::sync::{Semaphore, watch};
 use super::api::Api;
 use super::ceremony::GENESIS_FILE;
 use super::core::{Core, Input, Published, Restart};
+use super::pace::Pace;
 use super::scrub;
 use super::state_service::StateService;
 use crate::committee::ReplicaId;
@@ -103,6 +104,7 @@ async fn serve(
         state: StateService::start(config.data.clone(), mesh.clone())?,
         restart,
         ticks: 0,
+        pace: Pace::default(),
     };
     let core = thread::Builder::new().name("core".into()).spawn(move || {
         let result = core.perform(effects).and_then(|()| core.run(&core_inputs));

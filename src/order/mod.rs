@@ -22,7 +22,7 @@
 //!   [`Order::fetched`] when the answer to a fetch has come in full.
 //! - Propose when [`Order::next_round`] gives a round and there is something to do: something to propose, or
 //!   [`Order::unfinished`]. Nothing else starts a round: a quorum of the round before, with the coin that it carries, is
-//!   the only pace.
+//!   the only pace that the order knows. A shell may wait a little under load (`node::pace`): it is a slower replica then.
 //!
 //! # When the coin may be known
 //!
@@ -628,6 +628,11 @@ impl Order {
     /// Blocks with a payload that wait to be ordered, in no order that means anything.
     pub fn unordered(&self) -> impl Iterator<Item = &Arc<VerifiedBlock>> {
         self.unordered.iter().filter_map(|&block| self.dag.block(block))
+    }
+
+    /// Bytes of the blocks with a payload that wait to be ordered.
+    pub fn unordered_bytes(&self) -> usize {
+        self.unordered_bytes.iter().sum()
     }
 
     pub fn block(&self, reference: &BlockRef) -> Option<&Arc<VerifiedBlock>> {

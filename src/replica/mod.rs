@@ -469,6 +469,11 @@ impl Replica {
         if batch.is_empty() { Vec::new() } else { vec![Effect::Write(batch)] }
     }
 
+    /// Bytes of the blocks with a payload that wait to be ordered.
+    pub fn unordered_bytes(&self) -> usize {
+        self.order.unordered_bytes()
+    }
+
     pub fn machine(&self) -> &Machine {
         &self.machine
     }

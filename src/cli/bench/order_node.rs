@@ -30,6 +30,7 @@ use crate::limits::{
     BENCH_LATENCIES, BENCH_TICK, BENCH_WARM_UP_S, CORE_BATCH, CORE_INPUTS, FLUSH_INTERVAL, MAX_BLOCKS_ANSWER,
     MAX_STARTUP_ANSWER, PAYLOAD_FOR_OPERATIONS, RETRY_INTERVAL,
 };
+use crate::node::pace::Pace;
 use crate::order::startup::{Question, Startup};
 use crate::order::{Commit, Effect, Order, OrderPublic, Recovered, VerifiedBlock};
 use crate::peer::{Mesh, MeshConfig, MeshHandle, PeerAddress, PeerEvent, PeerMessage};
@@ -128,6 +129,7 @@ struct Node {
     pending: Batch,
     mesh: MeshHandle,
     load: Load,
+    pace: Pace,
 }
 
 impl Node {
@@ -140,13 +142,15 @@ impl Node {
         let (mut order, _) = Order::new(Arc::clone(&public), me, identity, coin, Recovered::empty());
         let startup = order.begin_start(Some(0), [setup.me; 32]);
         let store = RocksStore::create(&setup.folder, network, b"")?;
-        Ok(Self { public, order, startup, store, pending: Batch::default(), mesh, load: Load::new(me, &setup) })
+        let (load, pace) = (Load::new(me, &setup), Pace::default());
+        Ok(Self { public, order, startup, store, pending: Batch::default(), mesh, load, pace })
     }
 
     fn run(&mut self, inputs: &Receiver<PeerEvent>) -> anyhow::Result<()> {
         let (mut last_retry, mut last_flush) = (Instant::now(), Instant::now());
         loop {
-            let first = match inputs.recv_timeout(BENCH_TICK) {
+            let wait = self.must_wait().map_or(BENCH_TICK, |wait| wait.min(BENCH_TICK));
+            let first = match inputs.recv_timeout(wait) {
                 Ok(input) => Some(input),
                 Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
@@ -168,6 +172,10 @@ impl Node {
         }
     }
 
+    fn must_wait(&self) -> Option<Duration> {
+        self.pace.wait(self.order.unordered_bytes(), Instant::now())
+    }
+
     fn flush(&mut self) -> anyhow::Result<()> {
         if !self.pending.is_empty() {
             self.store.commit(std::mem::take(&mut self.pending), Durability::Lazy)?;
@@ -178,9 +186,10 @@ impl Node {
     /// The next block, if a round is due: as [`crate::replica::Replica::advance`] has it.
     fn propose(&mut self) -> anyhow::Result<()> {
         let due = self.load.has_due() || self.order.unfinished();
-        if !due || self.order.next_round().is_none() {
+        if !due || self.order.next_round().is_none() || self.must_wait().is_some() {
             return Ok(());
         }
+        self.pace.block_made(Instant::now());
         let effects = self.order.propose(local_time(), &self.load.payload()).into_iter().collect();
         self.perform(effects)
     }
