@@ -523,6 +523,10 @@ pub const BENCH_WARM_UP_S: u64 = 2;
 pub const BENCH_REGISTER_WORKERS: usize = 32;
 /// Latencies that one node of the ordering benchmark keeps: enough for a 99th percentile, 400 KB.
 pub const BENCH_LATENCIES: usize = 100_000;
+/// What the slow peer of the ordering benchmark waits after each message: the others send it fifty times as many.
+pub const BENCH_SLOW_PEER_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
+/// KiB by which the others may grow meanwhile: their queues towards it, and what they keep for it to pull.
+pub const BENCH_MAX_GROWTH_KIB: u64 = 64 * 1024;
 /// How often a node of the ordering benchmark looks whether operations are due.
 pub const BENCH_TICK: std::time::Duration = std::time::Duration::from_millis(1);
 /// Commits after which the recovery benchmark compares roots.

@@ -10,23 +10,27 @@
 //! a second and 4,624 µs CPU for each operation; 5.2 ms and 3,303 µs with a sync for each own block; 135 ms over links of
 //! 25 ms one way (162 ms with waves of five).
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use clap::ValueEnum as _;
 use rand_core::OsRng;
 use serde_json::{Value, json};
 
 use super::order_node::{Measured, Setup};
 use super::usage::Cpu;
 use super::{Spread, bar, broken, cell, round};
-use crate::cli::output::{Failure, Report, table};
-use crate::committee::Committee;
+use crate::cli::output::{Exit, Failure, Report, table};
+use crate::committee::{Committee, ReplicaId};
 use crate::crypto::coin;
 use crate::crypto::ed25519::SecretKey;
-use crate::limits::{BENCH_PORT_BASE, BENCH_WARM_UP_S, PAYLOAD_FOR_OPERATIONS};
+use crate::limits::{
+    BENCH_MAX_GROWTH_KIB, BENCH_PORT_BASE, BENCH_SLOW_PEER_PAUSE, BENCH_WARM_UP_S, PAYLOAD_FOR_OPERATIONS,
+};
 
 /// Order filler under offered load: blocks, coin, links and disk are real, there is no directory and no signing.
 #[derive(Debug, clap::Args)]
@@ -34,11 +38,13 @@ use crate::limits::{BENCH_PORT_BASE, BENCH_WARM_UP_S, PAYLOAD_FOR_OPERATIONS};
 commit: from when an operation was due until it was ordered at the replica it came in at.
 rounds: from the block that carries it; 4.5 is what equal delays give with 4 replicas (torrens bench delays).
 CPU: microseconds for each operation, over all replicas.
+RSS, grown: the most that a replica had at the end of a tenth of the time, and by how much more than at the start.
 
 Example:
   torrens bench order --replicas 7 --rate 400,5000
   torrens bench order --rate 400 --link-delay 25
-  torrens bench order --rate 5000 --minutes 10")]
+  torrens bench order --rate 2000 --minutes 10
+  torrens bench order --rate 2000 --minutes 10 --slow-peer dead")]
 pub struct Args {
     /// Replicas, each a process
     #[arg(long, value_name = "N", default_value_t = 4)]
@@ -58,12 +64,24 @@ pub struct Args {
     /// Milliseconds that everything between replicas takes longer, one way
     #[arg(long, value_name = "MS", default_value_t = 0)]
     link_delay: u64,
+    /// The last replica gets no operations and falls behind, or dies, while the others go on; fails if they grow by over 64 MiB
+    #[arg(long, value_name = "HOW", num_args = 0..=1, default_missing_value = "slow")]
+    slow_peer: Option<SlowPeer>,
     /// Ports used are those of a testbed at this one
     #[arg(long, value_name = "P", default_value_t = BENCH_PORT_BASE)]
     port_base: u16,
 }
 
-/// One measurement over all nodes.
+/// What is wrong with the last replica.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+enum SlowPeer {
+    /// It deals with twenty messages a second.
+    Slow,
+    /// Its process is killed when the load begins, and does not come back.
+    Dead,
+}
+
+/// One measurement over all nodes, but for a slow one.
 struct Run {
     rate: u32,
     seconds: u64,
@@ -109,6 +127,7 @@ impl Args {
     fn one(&self, committee: &Committee, rate: u32, folder: &Path) -> anyhow::Result<Vec<Measured>> {
         fs::create_dir_all(folder)?;
         let mut nodes = Nodes(Vec::new());
+        let healthy = self.healthy(committee);
         for setup in self.deal(committee, rate, folder) {
             let mut command = Command::new(std::env::current_exe()?);
             command.args(["bench", "order-node"]).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -118,7 +137,12 @@ impl Args {
             line.push(b'\n');
             child.stdin.as_mut().expect("it was asked for").write_all(&line)?;
         }
-        let outputs: Vec<_> = nodes.0.iter_mut().map(|child| child.stdout.take().expect("it was asked for")).collect();
+        if self.slow_peer == Some(SlowPeer::Dead) {
+            std::thread::sleep(Duration::from_secs(BENCH_WARM_UP_S));
+            nodes.0.last_mut().expect("a committee is not empty").kill()?;
+        }
+        let outputs = nodes.0.iter_mut().take(healthy).map(|child| child.stdout.take().expect("it was asked for"));
+        let outputs: Vec<_> = outputs.collect();
         let mut measured = Vec::new();
         for output in outputs {
             let mut line = String::new();
@@ -129,12 +153,19 @@ impl Args {
         Ok(measured)
     }
 
+    /// How many replicas do what they should: the first ones.
+    fn healthy(&self, committee: &Committee) -> usize {
+        committee.len() - usize::from(self.slow_peer.is_some())
+    }
+
     fn deal(&self, committee: &Committee, rate: u32, folder: &Path) -> Vec<Setup> {
         let (public, shares) = coin::deal(committee, &mut OsRng);
         let keys = || committee.ids().map(|_| SecretKey::generate(&mut OsRng)).collect::<Vec<_>>();
         let (identities, links) = (keys(), keys());
         let publics = |keys: &[SecretKey]| keys.iter().map(SecretKey::public).collect::<Vec<_>>();
-        let setup = |id: crate::committee::ReplicaId| Setup {
+        let healthy = self.healthy(committee);
+        let is_healthy = |id: ReplicaId| id.index() < healthy;
+        let setup = |id: ReplicaId| Setup {
             me: id.0,
             identities: publics(&identities),
             links: publics(&links),
@@ -145,7 +176,8 @@ impl Args {
             folder: folder.join(id.0.to_string()),
             port_base: self.port_base,
             size: self.size,
-            rate: f64::from(rate) / committee.len() as f64,
+            rate: if is_healthy(id) { f64::from(rate) / healthy as f64 } else { 0.0 },
+            pause: (self.slow_peer == Some(SlowPeer::Slow) && !is_healthy(id)).then_some(BENCH_SLOW_PEER_PAUSE),
             seconds: self.seconds,
             link_delay_ms: self.link_delay,
         };
@@ -168,13 +200,23 @@ impl Args {
             "RSS MiB",
             "grown MiB",
         ];
-        let text = table(header, runs.iter().map(Run::row));
+        let mut text = table(header, runs.iter().map(Run::row));
+        for run in runs.iter().filter(|_| self.slow_peer.is_some() || self.minutes.is_some()) {
+            let tenths: Vec<String> = run.resident_kib().iter().map(|kib| (kib / 1024).to_string()).collect();
+            let _ = writeln!(text, "RSS MiB at {}/s, after each tenth of the time: {}", run.rate, tenths.join(" "));
+        }
+        let too_much = |run: &Run| self.slow_peer.is_some() && run.grown_kib() > BENCH_MAX_GROWTH_KIB;
+        let exit = if runs.iter().any(too_much) { Exit::Refused } else { Exit::Accepted };
+        if exit == Exit::Refused {
+            let _ = writeln!(text, "memory grew by more than {} MiB", BENCH_MAX_GROWTH_KIB / 1024);
+        }
+        let slow_peer = self.slow_peer.and_then(|how| Some(how.to_possible_value()?.get_name().to_owned()));
         let runs: Vec<Value> = runs.iter().map(Run::json).collect();
         let json = json!({
             "replicas": self.replicas, "size": self.size, "seconds": self.seconds, "warm_up_seconds": BENCH_WARM_UP_S,
-            "runs": runs,
+            "slow_peer": slow_peer, "runs": runs,
         });
-        Report::accepted(text, json)
+        Report { exit, text, json }
     }
 }
 
@@ -219,11 +261,19 @@ impl Run {
         round(self.cpu().total() as f64 / 1e6 / self.seconds as f64, 100.0)
     }
 
-    /// The most that a node had at the end, and the most that one grew by.
-    fn memory_kib(&self) -> [u64; 2] {
-        let resident = self.nodes.iter().map(|node| node.resident_kib[1]).max().unwrap_or(0);
-        let grown = self.nodes.iter().map(|node| node.resident_kib[1].saturating_sub(node.resident_kib[0])).max();
-        [resident, grown.unwrap_or(0)]
+    /// The most that a node had, at the start and after each tenth of the time.
+    fn resident_kib(&self) -> Vec<u64> {
+        let at = |tenth| self.nodes.iter().filter_map(move |node| node.resident_kib.get(tenth)).copied().max();
+        (0..).map_while(at).collect()
+    }
+
+    /// The most that a node had more than at the start.
+    fn grown_kib(&self) -> u64 {
+        let grown = self.nodes.iter().map(|node| {
+            let first = node.resident_kib.first().copied().unwrap_or(0);
+            node.resident_kib.iter().max().map_or(0, |most| most - first)
+        });
+        grown.max().unwrap_or(0)
     }
 
     /// From a block to its commit, on average.
@@ -234,7 +284,7 @@ impl Run {
 
     fn row(&self) -> [String; 13] {
         let latencies = self.latencies();
-        let [resident, grown] = self.memory_kib();
+        let resident = self.resident_kib().into_iter().max().unwrap_or(0);
         [
             self.rate.to_string(),
             self.per_second(|node| node.ordered).to_string(),
@@ -248,7 +298,7 @@ impl Run {
             self.per_second(|node| node.rounds).to_string(),
             self.per_second(|node| node.commits).to_string(),
             (resident / 1024).to_string(),
-            format!("{:.1}", grown as f64 / 1024.0),
+            format!("{:.1}", self.grown_kib() as f64 / 1024.0),
         ]
     }
 
@@ -267,7 +317,8 @@ impl Run {
             "rounds_to_commit": self.rounds_to_commit(),
             "rounds_per_second": self.per_second(|node| node.rounds),
             "commits_per_second": self.per_second(|node| node.commits),
-            "resident_kib": self.nodes.iter().map(|node| node.resident_kib).collect::<Vec<_>>(),
+            "resident_kib": self.nodes.iter().map(|node| &node.resident_kib).collect::<Vec<_>>(),
+            "grown_kib": self.grown_kib(),
         })
     }
 }

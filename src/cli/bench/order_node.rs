@@ -59,6 +59,8 @@ pub struct Setup {
     pub link_delay_ms: u64,
     /// Operations a second, of this node.
     pub rate: f64,
+    /// What it waits after each message, if it is to be slow.
+    pub pause: Option<Duration>,
     pub seconds: u64,
 }
 
@@ -74,8 +76,8 @@ pub struct Measured {
     pub rounds_to_commit: [u64; 2],
     pub commits: u64,
     pub cpu: Cpu,
-    /// At the start and at the end of the measured seconds.
-    pub resident_kib: [u64; 2],
+    /// At the start of the measured seconds and after each tenth of them.
+    pub resident_kib: Vec<u64>,
 }
 
 impl Args {
@@ -130,6 +132,7 @@ struct Node {
     mesh: MeshHandle,
     load: Load,
     pace: Pace,
+    pause: Option<Duration>,
 }
 
 impl Node {
@@ -142,8 +145,8 @@ impl Node {
         let (mut order, _) = Order::new(Arc::clone(&public), me, identity, coin, Recovered::empty());
         let startup = order.begin_start(Some(0), [setup.me; 32]);
         let store = RocksStore::create(&setup.folder, network, b"")?;
-        let (load, pace) = (Load::new(me, &setup), Pace::default());
-        Ok(Self { public, order, startup, store, pending: Batch::default(), mesh, load, pace })
+        let (load, pace, pause) = (Load::new(me, &setup), Pace::default(), setup.pause);
+        Ok(Self { public, order, startup, store, pending: Batch::default(), mesh, load, pace, pause })
     }
 
     fn run(&mut self, inputs: &Receiver<PeerEvent>) -> anyhow::Result<()> {
@@ -157,6 +160,9 @@ impl Node {
             };
             for event in first.into_iter().chain(inputs.try_iter().take(CORE_BATCH)) {
                 self.take(event)?;
+                if let Some(pause) = self.pause {
+                    std::thread::sleep(pause);
+                }
             }
             if last_retry.elapsed() >= RETRY_INTERVAL {
                 last_retry = Instant::now();
@@ -281,6 +287,9 @@ fn stored(block: &VerifiedBlock) -> (u64, ReplicaId, Digest, Vec<u8>) {
     (block.round(), block.author(), block.reference().digest, block.bytes().to_vec())
 }
 
+/// Looks at the memory in a measurement, but for the one at its start.
+const TENTHS: u32 = 10;
+
 /// Makes operations at a steady rate, and measures when they are ordered.
 struct Load {
     me: ReplicaId,
@@ -360,24 +369,26 @@ impl Load {
         }
     }
 
-    /// Starts and ends the measured seconds.
+    /// Starts and ends the measured seconds, and looks at the memory on the way.
     fn tick(&mut self, order: &Order) {
-        let elapsed = self.elapsed();
-        let (from, seconds) = (Duration::from_secs(BENCH_WARM_UP_S), Duration::from_secs(self.seconds));
-        if elapsed >= from && self.before.is_none() {
-            self.before = Some((order.own_last_round(), order.height(), Cpu::of_this_process()));
-            self.measured.resident_kib[0] = resident_kib(std::process::id());
+        let Some(elapsed) = self.elapsed().checked_sub(Duration::from_secs(BENCH_WARM_UP_S)) else { return };
+        let of_order = || (order.own_last_round(), order.height(), Cpu::of_this_process());
+        let before = *self.before.get_or_insert_with(of_order);
+        let tenth = self.measured.resident_kib.len() as u32;
+        if elapsed < Duration::from_secs(self.seconds) * tenth / TENTHS || self.printed {
+            return;
         }
-        if elapsed >= from + seconds && self.is_measuring() {
-            self.printed = true;
-            let (rounds, commits, cpu) = self.before.expect("just looked at");
-            self.measured.rounds = order.own_last_round() - rounds;
-            self.measured.commits = order.height() - commits;
-            self.measured.cpu = Cpu::of_this_process() - cpu;
-            self.measured.resident_kib[1] = resident_kib(std::process::id());
-            let line = serde_json::to_string(&self.measured).expect("plain figures");
-            // The parent may be gone.
-            let _ = writeln!(std::io::stdout(), "{line}");
+        self.measured.resident_kib.push(resident_kib(std::process::id()));
+        if tenth < TENTHS {
+            return;
         }
+        self.printed = true;
+        let (rounds, commits, cpu) = of_order();
+        self.measured.rounds = rounds - before.0;
+        self.measured.commits = commits - before.1;
+        self.measured.cpu = cpu - before.2;
+        let line = serde_json::to_string(&self.measured).expect("plain figures");
+        // The parent may be gone.
+        let _ = writeln!(std::io::stdout(), "{line}");
     }
 }
