@@ -5,6 +5,7 @@ mod adversary;
 mod blocks;
 mod checks;
 mod corrupt;
+mod endurance;
 #[cfg(feature = "mutants")]
 mod mutants;
 mod races;
