@@ -496,8 +496,9 @@ pub const PACED_ABOVE: usize = 32 * 1024;
 pub const ROUND_DISTANCE: std::time::Duration = std::time::Duration::from_micros(2500);
 /// Time after which the core asks again for what is missing: links lose messages only when they break.
 pub const RETRY_INTERVAL: std::time::Duration = std::time::Duration::from_millis(250);
-/// Requests for state that wait for the thread that answers them.
-pub const STATE_REQUESTS: usize = 64;
+/// Requests for state of one peer that wait for the thread that answers them. A replica that copies has one under way with
+/// each peer; a second may follow when the first was given up.
+pub const STATE_REQUESTS_PER_PEER: usize = 2;
 /// Time without a request after which the copy of a state that others took is closed.
 pub const STATE_IDLE: std::time::Duration = std::time::Duration::from_secs(30);
 /// Time that one copy is held for those who take it, at most: its files take room.
