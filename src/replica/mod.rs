@@ -781,8 +781,14 @@ impl Replica {
     }
 
     fn begin_copy(&mut self, signed: SignedHead) -> Vec<Effect> {
-        let (sync, steps) = Sync::begin(self.me, signed);
-        self.sync = Some(sync);
+        let steps = match &mut self.sync {
+            Some(sync) => sync.move_on(signed),
+            None => {
+                let (sync, steps) = Sync::begin(self.me, signed);
+                self.sync = Some(sync);
+                steps
+            }
+        };
         let mut effects = effects_of(steps);
         effects.extend(self.copy(Sync::ask));
         effects

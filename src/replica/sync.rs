@@ -16,8 +16,11 @@
 //! Nothing depends on any one peer. What it sends is judged by the signed root alone; a piece that is wrong, or too short,
 //! or does not come in time, ends this peer's part in this copy, and another is asked for the piece. When nobody is left, all
 //! are asked anew; if a newer checkpoint was signed meanwhile, from that one. A checkpoint lower than one seen counts for
-//! nothing. All lengths follow from the manifest, so no answer is endless. What was staged before a crash counts after it: the
-//! buckets that are there are not asked for again.
+//! nothing. All lengths follow from the manifest, so no answer is endless.
+//!
+//! What was staged before a crash counts after it, and what was staged from a checkpoint that nobody keeps any longer counts
+//! for the next: buckets that are the same in the manifest are not asked for again. Rows of the others go when the new ones
+//! of their bucket come, so that nothing is left over; their keys are held in memory meanwhile.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
@@ -25,11 +28,12 @@ use std::ops::Range;
 use super::heads::SignedHead;
 use super::message::{PeerMessage, StatePart};
 use crate::committee::{ReplicaId, ReplicaSet};
+use crate::crypto::digest::Digest;
 use crate::limits::{MAX_FETCH, SYNC_CHUNK, SYNC_PATIENCE};
 use crate::order::{BlockRef, OrderPublic, VerifiedBlock, settled_block};
 use crate::rows::{Row, Table};
-use crate::store::serve::{StateServer, read_manifest, starts, tree_of};
-use crate::store::tree::{BUCKETS, BucketDigest, read_rows, root_of};
+use crate::store::serve::{StateServer, for_each_row, read_manifest, starts, tree_of};
+use crate::store::tree::{BUCKETS, BucketDigest, StateTree, bucket, read_rows, root_of, write_row};
 use crate::store::{Batch, Local, Read, Store, StoreError};
 
 /// What is to be done for a copy.
@@ -54,9 +58,19 @@ pub(super) enum Step {
 #[derive(Clone, Debug)]
 pub struct Staged {
     signed: SignedHead,
-    buckets: Vec<BucketDigest>,
-    /// Names of the blocks that the rows there call for, as far as they are staged and not.
-    frontier: Vec<BlockRef>,
+    buckets: StagedBuckets,
+}
+
+type StagedBuckets = BTreeMap<usize, StagedBucket>;
+
+/// What is staged of one bucket.
+#[derive(Clone, Debug)]
+struct StagedBucket {
+    digest: BucketDigest,
+    /// Its rows without their values, as [`write_row`] writes them.
+    keys: Vec<u8>,
+    /// Names of the blocks that its rows call for.
+    blocks: Vec<BlockRef>,
 }
 
 /// How far a copy has come, in bytes of state.
@@ -71,8 +85,7 @@ pub struct SyncProgress {
 pub(super) struct Sync {
     me: ReplicaId,
     signed: SignedHead,
-    /// Buckets that were staged before.
-    staged: Vec<BucketDigest>,
+    staged: StagedBuckets,
     layout: Option<Layout>,
     /// Runs of buckets that nobody is asked for.
     waiting: VecDeque<Range<usize>>,
@@ -83,6 +96,8 @@ pub(super) struct Sync {
     frontier: Vec<BlockRef>,
     done: u64,
     tick: u64,
+    /// All is there, and the shell was told.
+    finished: bool,
 }
 
 /// What the manifest says.
@@ -114,12 +129,47 @@ impl Staged {
         let Some(signed) = store.local(Local::Checkpoint)?.and_then(|bytes| SignedHead::from_bytes(&bytes)) else {
             return Ok(None);
         };
-        let mut frontier = Vec::new();
-        for (key, value) in store.scan(Table::Emitted, &[])? {
-            frontier.extend(settled_block(&key, &value).filter(|block| block.round + 1 >= signed.head.round));
+        let mut tree = StateTree::default();
+        let mut buckets = StagedBuckets::new();
+        for_each_row(store, |table, key, value| {
+            tree.insert(table, key, value);
+            buckets.entry(bucket(table, key)).or_default().add(table, key, value, signed.head.round);
+        })?;
+        for (index, digest) in tree.bucket_digests().into_iter().enumerate() {
+            if let Some(bucket) = buckets.get_mut(&index) {
+                bucket.digest = digest;
+            }
         }
-        Ok(Some(Self { signed, buckets: tree_of(store)?.bucket_digests(), frontier }))
+        Ok(Some(Self { signed, buckets }))
     }
+}
+
+impl StagedBucket {
+    /// Notes a row of the state at a head of this round.
+    fn add(&mut self, table: Table, key: &[u8], value: &[u8], round: u64) {
+        write_row(&mut self.keys, table, key, &[]);
+        if table == Table::Emitted {
+            self.blocks.extend(settled_block(key, value).filter(|block| is_read_again(block, round)));
+        }
+    }
+
+    /// What takes its rows away again.
+    fn delete(&self) -> impl Iterator<Item = Row> {
+        let rows = read_rows(&self.keys).expect("written by `write_row`");
+        rows.into_iter().map(|(table, key, _)| Row::delete(table, key))
+    }
+}
+
+impl Default for StagedBucket {
+    fn default() -> Self {
+        let digest = BucketDigest { bytes: 0, content: Digest::ZERO };
+        Self { digest, keys: Vec::new(), blocks: Vec::new() }
+    }
+}
+
+/// Whether agreed time after a head of this round is read off the block.
+fn is_read_again(block: &BlockRef, round: u64) -> bool {
+    block.round + 1 >= round
 }
 
 /// The answer to a request for a part of the state. `server` holds the copy of `height`, if there is one.
@@ -147,17 +197,21 @@ pub fn is_whole<S: Store>(store: &S) -> Result<bool, StoreError> {
 impl Sync {
     /// Begins a copy of the state at a signed head.
     pub fn begin(me: ReplicaId, signed: SignedHead) -> (Self, Vec<Step>) {
-        let local = [(Local::Checkpoint, signed.to_bytes()), (Local::Head, signed.to_bytes())];
-        let first = Batch { local: local.into(), ..Batch::default() };
-        (Self::at(me, signed, Vec::new(), Vec::new()), vec![Step::Begin, Step::Stage(first)])
+        (Self::at(me, signed, StagedBuckets::new()), vec![Step::Begin, Step::Stage(first_batch(&signed))])
     }
 
     /// Goes on with what an earlier process staged.
     pub fn resume(me: ReplicaId, staged: Staged) -> Self {
-        Self::at(me, staged.signed, staged.buckets, staged.frontier)
+        Self::at(me, staged.signed, staged.buckets)
     }
 
-    fn at(me: ReplicaId, signed: SignedHead, staged: Vec<BucketDigest>, frontier: Vec<BlockRef>) -> Self {
+    /// Begins anew at a newer head, with what is staged so far.
+    pub fn move_on(&mut self, signed: SignedHead) -> Vec<Step> {
+        *self = Self::at(self.me, signed, std::mem::take(&mut self.staged));
+        vec![Step::Stage(first_batch(&signed))]
+    }
+
+    fn at(me: ReplicaId, signed: SignedHead, staged: StagedBuckets) -> Self {
         Self {
             me,
             signed,
@@ -166,9 +220,10 @@ impl Sync {
             waiting: VecDeque::new(),
             jobs: BTreeMap::new(),
             given_up: ReplicaSet::EMPTY,
-            frontier,
+            frontier: Vec::new(),
             done: 0,
             tick: 0,
+            finished: false,
         }
     }
 
@@ -183,7 +238,7 @@ impl Sync {
 
     /// Whether all peers but ourselves were given up.
     pub fn is_alone(&self, peers: ReplicaSet) -> bool {
-        peers.difference(self.given_up).difference(ReplicaSet::from_iter([self.me])).is_empty()
+        !self.finished && peers.difference(self.given_up).difference(ReplicaSet::from_iter([self.me])).is_empty()
     }
 
     /// Asks everybody anew.
@@ -324,11 +379,17 @@ impl Sync {
         let layout = sound.and_then(|buckets| Some(Layout { starts: starts(&buckets)?, buckets }));
         let layout = layout.ok_or("a manifest that does not lead to the signed root")?;
         self.waiting.clear();
+        let mut left_over = Batch::default();
         let mut run: Option<Range<usize>> = None;
         for bucket in 0..BUCKETS {
-            let there = self.staged.get(bucket) == Some(&layout.buckets[bucket]);
-            if there {
-                self.done += layout.buckets[bucket].bytes;
+            let staged = self.staged.get(&bucket);
+            let there = staged.is_some_and(|staged| staged.digest == layout.buckets[bucket]);
+            if let Some(staged) = staged.filter(|_| there) {
+                self.done += staged.digest.bytes;
+                let round = self.signed.head.round;
+                self.frontier.extend(staged.blocks.iter().filter(|block| is_read_again(block, round)));
+            } else if layout.buckets[bucket].bytes == 0 {
+                left_over.rows.extend(self.staged.remove(&bucket).iter().flat_map(StagedBucket::delete));
             }
             let fits = run
                 .as_ref()
@@ -342,29 +403,34 @@ impl Sync {
         }
         self.waiting.extend(run);
         self.layout = Some(layout);
-        Ok(None)
+        Ok((!left_over.is_empty()).then_some(left_over))
     }
 
     /// The rows of a run of buckets, if they are what the manifest says.
     fn check(&mut self, run: &Range<usize>, bytes: &[u8]) -> Result<Option<Batch>, String> {
         let layout = self.layout.as_ref().expect("runs are cut from the manifest");
         let mut batch = Batch::default();
+        let mut staged = Vec::new();
         let begin = layout.starts[run.start];
+        let round = self.signed.head.round;
         for bucket in run.clone() {
             let of_bucket = (layout.starts[bucket] - begin) as usize..(layout.starts[bucket + 1] - begin) as usize;
             let rows = read_rows(&bytes[of_bucket]);
             let digest = rows.as_ref().and_then(|rows| BucketDigest::of_rows(bucket, rows.iter().copied()));
-            if digest != Some(layout.buckets[bucket]) {
+            let expected = layout.buckets[bucket];
+            if digest != Some(expected) {
                 return Err(format!("rows of the state that are not those of bucket {bucket}"));
             }
+            batch.rows.extend(self.staged.get(&bucket).into_iter().flat_map(StagedBucket::delete));
+            let mut there = StagedBucket { digest: expected, ..StagedBucket::default() };
             for (table, key, value) in rows.into_iter().flatten() {
-                if table == Table::Emitted {
-                    let named = settled_block(key, value);
-                    self.frontier.extend(named.filter(|block| block.round + 1 >= self.signed.head.round));
-                }
+                there.add(table, key, value, round);
                 batch.rows.push(Row::put(table, key, value.to_vec()));
             }
+            self.frontier.extend(&there.blocks);
+            staged.push((bucket, there));
         }
+        self.staged.extend(staged);
         Ok(Some(batch))
     }
 
@@ -401,10 +467,17 @@ impl Sync {
         steps
     }
 
-    fn finish(&self) -> Option<Step> {
+    fn finish(&mut self) -> Option<Step> {
         let all = self.layout.is_some() && self.waiting.is_empty() && self.jobs.is_empty() && self.frontier.is_empty();
+        self.finished = all;
         all.then_some(Step::Adopt)
     }
+}
+
+/// What a staged store says of itself. Blocks that an earlier head called for are of no use any more.
+fn first_batch(signed: &SignedHead) -> Batch {
+    let local = [(Local::Checkpoint, signed.to_bytes()), (Local::Head, signed.to_bytes())].into();
+    Batch { local, prune_blocks_below: Some(signed.head.round.saturating_sub(1)), ..Batch::default() }
 }
 
 #[cfg(test)]
@@ -414,7 +487,6 @@ mod tests {
 
     use super::*;
     use crate::crypto::bls::HeadSignature;
-    use crate::crypto::digest::Digest;
     use crate::directory::Timestamp;
     use crate::replica::heads::Head;
     use crate::store::memory::MemoryStore;
@@ -424,16 +496,20 @@ mod tests {
     const LIAR: ReplicaId = ReplicaId(1);
 
     fn veteran() -> (MemoryStore, SignedHead) {
-        let mut store = MemoryStore::create(Digest::ZERO, b"");
         let row = |number: u32| Row::put(Table::Title, number.to_be_bytes(), vec![number as u8; 700]);
         let large = (0u8..2).map(|number| Row::put(Table::Meta, [number], vec![number; 3 * SYNC_CHUNK]));
         let rows = (0..4000).map(row).chain(large).collect();
+        after(MemoryStore::create(Digest::ZERO, b""), 7, rows)
+    }
+
+    /// The store and its signed head once it holds these rows too.
+    fn after(mut store: MemoryStore, height: u64, rows: Vec<Row>) -> (MemoryStore, SignedHead) {
         store.commit(Batch { rows, ..Batch::default() }, Durability::Sync).unwrap();
         let mut tree = tree_of(&store).unwrap();
         let head = Head {
             network: Digest::ZERO,
             epoch: 0,
-            height: 7,
+            height,
             round: 1000,
             agreed_time: Timestamp(5),
             position: 9,
@@ -517,6 +593,76 @@ mod tests {
     fn a_copy_cut_anywhere_goes_on() {
         for cut in 0..10 {
             assert!(copy(1, cut, |_| true).0.is_empty());
+        }
+    }
+
+    /// The veteran's next checkpoint: one row in a hundred is changed, gone or new.
+    fn next_checkpoint() -> (MemoryStore, SignedHead) {
+        let key = |number: u32| number.to_be_bytes();
+        let changed = (0..4000).step_by(200).map(|number| Row::put(Table::Title, key(number), vec![1; 900]));
+        let gone = (100..4000).step_by(200).map(|number| Row::delete(Table::Title, key(number)));
+        let new = (4000..4020).map(|number| Row::put(Table::Title, key(number), vec![2; 700]));
+        after(veteran().0, 8, changed.chain(gone).chain(new).collect())
+    }
+
+    /// Everybody lets go of the first checkpoint when most of it is copied. Cut right after that, or not.
+    #[test]
+    fn a_copy_whose_checkpoint_is_gone_keeps_what_is_the_same_in_the_next() {
+        for cut in [false, true] {
+            let servers =
+                [veteran(), next_checkpoint()].map(|(store, signed)| (StateServer::new(store).unwrap(), signed));
+            let peers: ReplicaSet = (0..4).map(ReplicaId).collect();
+            let mut joiner = MemoryStore::create(Digest::ZERO, b"");
+            let (mut sync, mut steps) = Sync::begin(ME, servers[0].1);
+            steps.extend(sync.ask(peers));
+            let (mut at, mut copied, mut done) = (0, [0, 0], 0);
+            let mut whole = false;
+            while !whole {
+                let mut asked = Vec::new();
+                for step in std::mem::take(&mut steps) {
+                    match step {
+                        Step::Begin => joiner.begin_staging().unwrap(),
+                        Step::Stage(batch) => joiner.stage(batch).unwrap(),
+                        Step::Adopt => whole = true,
+                        Step::Send { to, message: PeerMessage::StateQuery { height, part } } => {
+                            asked.push((to, height, part));
+                        }
+                        other => panic!("{other:?}"),
+                    }
+                }
+                if at == 0 && sync.progress().done > servers[0].0.len() / 2 {
+                    (at, done) = (1, sync.progress().done);
+                    steps = sync.move_on(servers[1].1);
+                    if cut {
+                        steps.into_iter().for_each(|step| {
+                            let Step::Stage(batch) = step else { panic!("{step:?}") };
+                            joiner.stage(batch).unwrap();
+                        });
+                        sync = Sync::resume(ME, Staged::read(joiner.staged().unwrap()).unwrap().unwrap());
+                        steps = Vec::new();
+                    }
+                    steps.extend(sync.ask(peers));
+                    continue;
+                }
+                for (to, height, part) in asked {
+                    let PeerMessage::StateAnswer { bytes, .. } = answer(Some(&servers[at].0), height, part).unwrap()
+                    else {
+                        panic!("not an answer")
+                    };
+                    if part != StatePart::Manifest {
+                        copied[at] += bytes.len();
+                    }
+                    steps.extend(sync.receive(to, height, part, &bytes, peers));
+                }
+            }
+            assert!(is_whole(&joiner).unwrap(), "cut: {cut}");
+            assert_eq!(
+                sync.progress(),
+                SyncProgress { height: 8, done: servers[1].0.len(), total: servers[1].0.len() }
+            );
+            // What was not there yet, and the few buckets that changed.
+            let missing = servers[1].0.len() - done;
+            assert!(copied[1] > 0 && (copied[1] as u64) < missing + 100_000, "{copied:?}, {done} were done");
         }
     }
 
