@@ -496,6 +496,8 @@ pub const PACED_ABOVE: usize = 32 * 1024;
 pub const ROUND_DISTANCE: std::time::Duration = std::time::Duration::from_micros(2500);
 /// Time after which the core asks again for what is missing: links lose messages only when they break.
 pub const RETRY_INTERVAL: std::time::Duration = std::time::Duration::from_millis(250);
+/// Time between two looks whether anybody still reads a store that another has taken the place of.
+pub const RETIRE_POLL: std::time::Duration = std::time::Duration::from_millis(50);
 /// Requests for state of one peer that wait for the thread that answers them. A replica that copies has one under way with
 /// each peer; a second may follow when the first was given up.
 pub const STATE_REQUESTS_PER_PEER: usize = 2;

@@ -20,7 +20,7 @@ use crate::directory::Timestamp;
 use crate::directory::name::Name;
 use crate::directory::operation::{Action, SignedOperation};
 use crate::directory::title::{Event, HistoryEntry};
-use crate::http::{Backend, Until, router, serve};
+use crate::http::{Backend, Unreadable, Until, router, serve};
 use crate::replica::envelope::{self, Envelope};
 use crate::replica::report::*;
 
@@ -156,8 +156,8 @@ impl Backend for Honest {
         self.answer(|world| world.titles.get(name).cloned())
     }
 
-    fn history(&self, name: &Name) -> Answer<Option<HistoryReport>> {
-        self.answer(|world| world.history.get(name).map(|entries| HistoryReport::new(name.clone(), entries)))
+    fn history(&self, name: &Name) -> Result<Answer<Option<HistoryReport>>, Unreadable> {
+        Ok(self.answer(|world| world.history.get(name).map(|entries| HistoryReport::new(name.clone(), entries))))
     }
 
     fn certificate(&self, _: u64) -> Answer<Option<CertificateReport>> {
@@ -216,8 +216,8 @@ impl Backend for Liar {
         Answer { height: u64::MAX, agreed_time: Timestamp(0), ..answer }
     }
 
-    fn history(&self, _: &Name) -> Answer<Option<HistoryReport>> {
-        Answer { height: u64::MAX, agreed_time: Timestamp(0), body: None }
+    fn history(&self, _: &Name) -> Result<Answer<Option<HistoryReport>>, Unreadable> {
+        Ok(Answer { height: u64::MAX, agreed_time: Timestamp(0), body: None })
     }
 
     fn certificate(&self, _: u64) -> Answer<Option<CertificateReport>> {

@@ -9,6 +9,7 @@
 //! - A CNAME is followed within its zone only, [`MAX_CNAME_CHAIN`] times at most; the response code is that of the last
 //!   name reached (RFC 6604). A loop ends the chain without an error.
 //! - Addresses of the servers in an answer of NS type are added at the root only, for priming (RFC 8109).
+//! - A replica that lost its state answers SERVFAIL, "not ready" (RFC 8914 §4.15), until it has a signed one again.
 //! - The Chaos class knows `version.bind`, `version.server`, `id.server` and `hostname.bind`: all say `torrens`.
 
 use super::denial::Proofs;
@@ -35,6 +36,9 @@ pub fn answer(view: &View, query: &Query<'_>, transport: Transport, out: &mut Ve
         (CLASS_IN, AXFR | IXFR) => return response.finish(Rcode::REFUSED),
         (CLASS_IN, _) => {}
         _ => return response.finish(Rcode::REFUSED),
+    }
+    if view.withheld {
+        return response.finish_with(Rcode::SERVFAIL, Some(ExtendedError::NOT_READY));
     }
     let Some(zone) = zone_for(view, query) else {
         return response.finish_with(Rcode::REFUSED, Some(ExtendedError::NOT_AUTHORITATIVE));

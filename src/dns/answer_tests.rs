@@ -51,6 +51,17 @@ fn ask(name: &str, rtype: Rtype) -> Reply {
     Ask::new(name, rtype).of(&full())
 }
 
+#[test]
+fn what_may_not_be_shown_is_a_server_failure_never_a_refusal_or_an_absence() {
+    let withheld = View { withheld: true, ..full() };
+    for (name, rtype) in [("www.example.", Rtype::A), ("none.example.", Rtype::A), ("other.", Rtype::SOA)] {
+        for view in [&withheld, &View::withheld()] {
+            let reply = Ask::new(name, rtype).of(view);
+            assert_eq!((reply.rcode, reply.answers(), reply.authorities()), (2, vec![], vec![]), "{name}");
+        }
+    }
+}
+
 pub fn ask_dnssec(name: &str, rtype: Rtype) -> Reply {
     Ask::new(name, rtype).dnssec().of(&full())
 }

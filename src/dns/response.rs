@@ -33,6 +33,7 @@ impl Rcode {
 pub struct ExtendedError(pub u16);
 
 impl ExtendedError {
+    pub const NOT_READY: Self = Self(14);
     pub const NOT_AUTHORITATIVE: Self = Self(20);
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -14,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 use super::problem::{Absent, Problem};
-use super::{Backend, Until};
+use super::{Backend, Unreadable, Until};
 use crate::committee::ReplicaId;
 use crate::crypto::digest::Digest;
 use crate::directory::name::Name;
@@ -24,13 +25,16 @@ use crate::replica::report::{Answer, DoorRefusal, OutcomeReport, Proof, Received
 /// The API over a replica. [`super::serve`] puts it on a socket with its limits on connections.
 pub fn router<B: Backend>(backend: Arc<B>) -> Router {
     let state = Shared { backend, waiting: Arc::new(Semaphore::new(limits::MAX_HTTP_WAITING)) };
-    Router::new()
-        .route("/v1/operations", post(submit::<B>))
-        .route("/v1/sealed", post(submit_sealed::<B>))
+    let of_the_state = Router::new()
         .route("/v1/operations/{digest}", get(outcome::<B>))
         .route("/v1/titles/{name}", get(title::<B>))
         .route("/v1/titles/{name}/history", get(history::<B>))
         .route("/v1/certificates/{position}", get(certificate::<B>))
+        .route_layer(middleware::from_fn_with_state(state.clone(), shown::<B>));
+    Router::new()
+        .merge(of_the_state)
+        .route("/v1/operations", post(submit::<B>))
+        .route("/v1/sealed", post(submit_sealed::<B>))
         .route("/v1/status", get(status::<B>))
         .route("/v1/evidence/{culprit}/{round}", get(evidence::<B>))
         .route("/metrics", get(metrics::<B>))
@@ -130,7 +134,13 @@ async fn title<B: Backend>(State(shared): State<Shared<B>>, Path(name): Path<Str
 
 async fn history<B: Backend>(State(shared): State<Shared<B>>, Path(name): Path<String>) -> Response {
     match parse_name(&name) {
-        Ok(name) => found(shared.backend.history(&name), "no-such-title", || format!("nobody holds {name}")),
+        Ok(name) => match shared.backend.history(&name) {
+            Ok(answer) => found(answer, "no-such-title", || format!("nobody holds {name}")),
+            Err(Unreadable) => {
+                let detail = "this is damaged here, and is being copied from other replicas: ask one of them";
+                Problem::new(StatusCode::SERVICE_UNAVAILABLE, "damaged", detail).into_response()
+            }
+        },
         Err(problem) => problem.into_response(),
     }
 }
@@ -181,6 +191,14 @@ async fn metrics<B: Backend>(State(shared): State<Shared<B>>) -> Response {
         text.push_str("# EOF\n");
     }
     ([(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
+}
+
+/// Lets a request through to the state, if there is one that may be shown.
+async fn shown<B: Backend>(State(shared): State<Shared<B>>, request: Request, next: Next) -> Response {
+    match shared.backend.withheld() {
+        Some(why) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-ready", why).into_response(),
+        None => next.run(request).await,
+    }
 }
 
 async fn ready<B: Backend>(State(shared): State<Shared<B>>) -> Result<&'static str, Problem> {

@@ -62,7 +62,7 @@ pub trait Backend: Send + Sync + 'static {
 
     fn title(&self, name: &Name) -> Answer<Option<TitleReport>>;
 
-    fn history(&self, name: &Name) -> Answer<Option<HistoryReport>>;
+    fn history(&self, name: &Name) -> Result<Answer<Option<HistoryReport>>, Unreadable>;
 
     /// The certificate that the operation at `position` asked for, once it is signed.
     fn certificate(&self, position: u64) -> Answer<Option<CertificateReport>>;
@@ -75,9 +75,18 @@ pub trait Backend: Send + Sync + 'static {
     /// Metric families in OpenMetrics text.
     fn metrics(&self) -> String;
 
+    /// Why nothing of the state may be shown, if so: it was lost, and the cluster's is not here yet.
+    fn withheld(&self) -> Option<String> {
+        None
+    }
+
     /// Whether this replica has caught up and serves signed answers; if not, what it waits for.
     fn ready(&self) -> Result<(), String>;
 }
+
+/// What is stored is not what was written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Unreadable;
 
 /// How far an operation is to come before its outcome is answered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, serde::Deserialize)]

@@ -11,7 +11,10 @@ use crate::directory::Timestamp;
 use crate::limits;
 use crate::replica::report::{ClusterStatus, OperationResult, ReplicaStatus};
 
-struct Fake;
+#[derive(Default)]
+struct Fake {
+    withheld: bool,
+}
 
 impl Backend for Fake {
     async fn submit(&self, operation: Vec<u8>) -> Result<Digest, DoorRefusal> {
@@ -44,8 +47,10 @@ impl Backend for Fake {
         Answer { height: 7, agreed_time: Timestamp(8), body: None }
     }
 
-    fn history(&self, name: &Name) -> Answer<Option<HistoryReport>> {
-        Answer { height: 7, agreed_time: Timestamp(8), body: Some(HistoryReport::new(name.clone(), &[])) }
+    fn history(&self, name: &Name) -> Result<Answer<Option<HistoryReport>>, Unreadable> {
+        let body = Some(HistoryReport::new(name.clone(), &[]));
+        let damaged = name.to_string().starts_with("damaged");
+        if damaged { Err(Unreadable) } else { Ok(Answer { height: 7, agreed_time: Timestamp(8), body }) }
     }
 
     fn certificate(&self, position: u64) -> Answer<Option<CertificateReport>> {
@@ -74,21 +79,32 @@ impl Backend for Fake {
         "# TYPE torrens_peers_up gauge\ntorrens_peers_up 3\n".into()
     }
 
+    fn withheld(&self) -> Option<String> {
+        self.withheld.then(|| "lost".into())
+    }
+
     fn ready(&self) -> Result<(), String> {
         Err("catching up".into())
     }
 }
 
 async fn started() -> TcpStream {
+    started_as(Fake::default()).await
+}
+
+async fn started_as(fake: Fake) -> TcpStream {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(serve(listener, router(Arc::new(Fake)), std::future::pending()));
+    tokio::spawn(serve(listener, router(Arc::new(fake)), std::future::pending()));
     TcpStream::connect(address).await.unwrap()
 }
 
 /// What comes back for raw request bytes, until the server closes the connection.
 async fn exchange(request: impl AsRef<[u8]>) -> String {
-    let mut stream = started().await;
+    exchange_over(started().await, request).await
+}
+
+async fn exchange_over(mut stream: TcpStream, request: impl AsRef<[u8]>) -> String {
     stream.write_all(request.as_ref()).await.unwrap();
     let mut answer = Vec::new();
     // A server that stops reading may reset the connection after its answer.
@@ -133,6 +149,27 @@ async fn the_door_says_why_it_refuses() {
     let busy = post(b"#").await;
     assert_problem(&busy, 503, "busy");
     assert!(busy.contains("retry-after: 1"), "{busy}");
+}
+
+#[tokio::test]
+async fn a_replica_that_lost_its_state_tells_nothing_of_it_and_takes_operations_in() {
+    let ask = async |path: &str| {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        exchange_over(started_as(Fake { withheld: true }).await, request).await
+    };
+    let digest = "09".repeat(32);
+    for path in ["titles/x.", "titles/x./history", "certificates/3", &format!("operations/{digest}")] {
+        assert_problem(&ask(&format!("/v1/{path}")).await, 503, "not-ready");
+    }
+    assert!(ask("/v1/status").await.starts_with("HTTP/1.1 200 "));
+    let submission = "POST /v1/operations HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 1\r\n\r\nx";
+    let answer = exchange_over(started_as(Fake { withheld: true }).await, submission).await;
+    assert!(answer.starts_with("HTTP/1.1 202 "), "{answer}");
+}
+
+#[tokio::test]
+async fn a_damaged_history_is_no_history() {
+    assert_problem(&get("/v1/titles/damaged.example./history").await, 503, "damaged");
 }
 
 #[tokio::test]

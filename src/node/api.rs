@@ -13,7 +13,7 @@ use crate::crypto::digest::Digest;
 use crate::directory::name::Name;
 use crate::directory::rdata::rdata_to_text;
 use crate::directory::title::{HistoryEntry, Title};
-use crate::http::{Backend, Until};
+use crate::http::{Backend, Unreadable, Until};
 use crate::order::evidence::{ACCUSATIONS, Accusation, proofs_of};
 use crate::peer::MeshHandle;
 use crate::replica::door::{self, Submission};
@@ -77,14 +77,16 @@ impl Api {
 
     /// The newest entries of a title's history, oldest first. The store may be ahead of the snapshot, never behind what
     /// the snapshot's title says.
-    fn entries(&self, title: &Title) -> Vec<HistoryEntry> {
+    fn entries(&self, title: &Title) -> Result<Vec<HistoryEntry>, Unreadable> {
         let rows = self.reader.load().scan(Table::History, &crate::directory::state::title_key(&title.name));
-        let rows = rows.unwrap_or_else(|error| {
+        let rows = rows.map_err(|error| {
             tracing::error!(%error, "history cannot be read");
-            Vec::new()
-        });
+            // If the core has no time to hear it now, the scrubber will say it again.
+            let _ = self.inputs.try_send(Input::Damaged(error));
+            Unreadable
+        })?;
         let entries = rows.iter().filter_map(|(_, value)| codec::decode(value, limits::MAX_OPERATION).ok());
-        entries.filter(|entry: &HistoryEntry| entry.sequence <= title.sequence).collect()
+        Ok(entries.filter(|entry: &HistoryEntry| entry.sequence <= title.sequence).collect())
     }
 }
 
@@ -123,11 +125,12 @@ impl Backend for Api {
         })
     }
 
-    fn history(&self, name: &Name) -> Answer<Option<HistoryReport>> {
-        self.answer(|snapshot| {
+    fn history(&self, name: &Name) -> Result<Answer<Option<HistoryReport>>, Unreadable> {
+        let Answer { height, agreed_time, body } = self.answer(|snapshot| {
             let title = snapshot.directory.title(name)?;
-            Some(HistoryReport::new(name.clone(), &self.entries(title)))
-        })
+            Some(self.entries(title).map(|entries| HistoryReport::new(name.clone(), &entries)))
+        });
+        Ok(Answer { height, agreed_time, body: body.transpose()? })
     }
 
     fn certificate(&self, position: u64) -> Answer<Option<CertificateReport>> {
@@ -168,7 +171,16 @@ impl Backend for Api {
         metrics::render(&self.snapshot(), &self.view.load(), &self.mesh)
     }
 
+    fn withheld(&self) -> Option<String> {
+        let withheld = self.view.load().withheld;
+        withheld
+            .then(|| "the state of this replica was lost, and is being copied from the others: ask one of them".into())
+    }
+
     fn ready(&self) -> Result<(), String> {
+        if let Some(why) = self.withheld() {
+            return Err(why);
+        }
         let snapshot = self.snapshot();
         match snapshot.serials.iter().find(|(_, serial)| serial.is_none()) {
             Some((zone, _)) => Err(format!("zone {zone} is being signed, {} signatures are due", snapshot.pending)),

@@ -1,8 +1,12 @@
 //! The core thread: inputs to effects, effects to disk, links and readers, in their order.
+//!
+//! A state that was copied is read back and checked on a thread of its own; meanwhile the core goes on answering peers
+//! from the one it has. Readers are never shown a state that is older than one they saw, nor one that nobody signed after
+//! the replica's own was lost: then they are told that nothing is known ([`View::withheld`]).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, sync_channel};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -21,9 +25,10 @@ use crate::replica::door::Submission;
 use crate::replica::heads::Head;
 use crate::replica::machine::Snapshot;
 use crate::replica::message::PeerMessage;
+use crate::replica::recovery::RecoverError;
 use crate::replica::report::DoorRefusal;
-use crate::replica::{Effect, Replica, sync};
-use crate::store::rocks::{RocksReader, RocksStore};
+use crate::replica::{Effect, Replica};
+use crate::store::rocks::{RocksReader, RocksStore, Successor};
 use crate::store::view::View;
 use crate::store::{Batch, Durability, Store, StoreError};
 
@@ -44,7 +49,10 @@ pub struct Published {
 }
 
 /// Makes the replica from what its store has.
-pub type Restart = Box<dyn Fn(&mut RocksStore) -> anyhow::Result<(Replica, Vec<Effect>)> + Send>;
+pub type Restart = Arc<dyn Fn(&mut RocksStore) -> anyhow::Result<(Replica, Vec<Effect>)> + Send + Sync>;
+
+/// A replica that is ready to take over, with its store.
+type Prepared = (RocksStore, Replica, Vec<Effect>);
 
 /// Why the core ended unasked.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +80,8 @@ pub struct Core {
     pub faults: BTreeMap<ReplicaId, u64>,
     pub state: StateService,
     pub restart: Restart,
+    /// The state that was copied is being read back.
+    pub adopting: Option<Receiver<anyhow::Result<Prepared>>>,
     pub ticks: u64,
     pub pace: Pace,
 }
@@ -98,7 +108,11 @@ impl Core {
                 self.perform(effects)?;
                 self.look_at_blocks()?;
             }
+            self.take_over()?;
             self.advance()?;
+            if self.published.view.load().withheld && !self.replica.is_unproven() {
+                self.expose(true);
+            }
             if last_flush.elapsed() >= FLUSH_INTERVAL {
                 last_flush = Instant::now();
                 self.flush()?;
@@ -145,7 +159,7 @@ impl Core {
                 let _ = reply.send(self.replica.submit(&submission));
                 Vec::new()
             }
-            Input::Damaged(error) => self.give_up_state(&error)?,
+            Input::Damaged(error) => self.repair(&error)?,
             Input::Stop => return Ok(false),
         };
         self.perform(effects)?;
@@ -189,11 +203,10 @@ impl Core {
                     self.store.begin_staging()?;
                 }
                 Effect::Stage(batch) => self.store.stage(batch)?,
-                // What is left was said by a replica that is no more.
-                Effect::Adopt => queue = VecDeque::from(self.adopt()?),
+                Effect::Adopt => self.adopt()?,
                 Effect::Diverged { ours, theirs } => {
                     // Nothing of it may be served any longer.
-                    self.published.view.store(Arc::new(View::default()));
+                    self.published.view.store(Arc::new(View::withheld()));
                     self.flush()?;
                     return Err(CoreError::Diverged { ours: Box::new(ours), theirs: Box::new(theirs) });
                 }
@@ -202,41 +215,90 @@ impl Core {
         Ok(())
     }
 
-    /// Starts anew from the state that was copied. If it is not what was checked on its way in, it is copied again.
-    fn adopt(&mut self) -> Result<Vec<Effect>, CoreError> {
-        if !sync::is_whole(&self.store)? {
-            tracing::error!("the copied state is not what was written: its disk may be failing. Copying again");
-            self.store.begin_staging()?;
-            return self.start_anew();
-        }
+    /// Has the state that was copied read back and checked once more. What it takes the place of is served until then.
+    fn adopt(&mut self) -> Result<(), CoreError> {
+        let successor = self.store.detach_staged()?;
+        let (done, prepared) = sync_channel(1);
+        let restart = Arc::clone(&self.restart);
+        let prepare = move || {
+            // Nobody waits for it if the core has ended.
+            let _ = done.send(prepare(successor, &restart));
+        };
+        std::thread::Builder::new()
+            .name("adopt".into())
+            .spawn(prepare)
+            .map_err(|error| CoreError::Restart(error.into()))?;
+        self.adopting = Some(prepared);
+        Ok(())
+    }
+
+    /// Goes on as the replica that was made from the copied state, once it is ready.
+    fn take_over(&mut self) -> Result<(), CoreError> {
+        let Some(adopting) = &self.adopting else { return Ok(()) };
+        let prepared = match adopting.try_recv() {
+            Ok(prepared) => prepared,
+            Err(TryRecvError::Empty) => return Ok(()),
+            Err(TryRecvError::Disconnected) => Err(anyhow::anyhow!("the thread that read it panicked: see the log")),
+        };
+        self.adopting = None;
+        let (store, replica, effects) = match prepared {
+            Ok(prepared) => prepared,
+            Err(error) if error.downcast_ref().is_some_and(RecoverError::is_damage) => {
+                tracing::error!(%error, "the copied state is not what was written: its disk may be failing. Copying again");
+                let effects = self.replica.copy_again();
+                return self.perform(effects);
+            }
+            Err(error) => return Err(CoreError::Restart(error)),
+        };
         self.pending = Batch::default();
-        self.store.adopt_staged()?;
-        let effects = self.start_anew()?;
+        let before = std::mem::replace(&mut self.store, store);
+        self.store.release_copies(u64::MAX)?;
         self.published.reader.store(Arc::new(self.store.reader()));
-        self.expose(true);
+        let retire = move || {
+            if let Err(error) = before.retire() {
+                tracing::error!(%error, "the store before the copied one cannot be removed; the next start removes it");
+            }
+        };
+        std::thread::Builder::new()
+            .name("retire".into())
+            .spawn(retire)
+            .map_err(|error| CoreError::Restart(error.into()))?;
+        self.go_on_as(replica, effects)?;
         let progress = self.replica.machine().progress();
         tracing::info!(height = progress.height, position = progress.position, "joined at a signed head");
-        Ok(effects)
+        Ok(())
     }
 
-    /// Nothing that the disk has of the state is served any more; it is to be had from the others.
-    fn give_up_state(&mut self, error: &StoreError) -> Result<Vec<Effect>, CoreError> {
-        tracing::error!(%error, "giving up the stored state, and copying it from the others. Check the disk");
+    /// Stored rows are not what was written: the state is copied from the others. What this replica has in memory was
+    /// executed or checked, and goes on being shown.
+    fn repair(&mut self, error: &StoreError) -> Result<Vec<Effect>, CoreError> {
+        // A reader of the store before this one may come late with it.
+        let is_ours = matches!(error, StoreError::Corrupt { path, .. } if path == self.store.path());
+        if !is_ours || self.adopting.is_some() || self.replica.sync_progress().is_some() {
+            return Ok(Vec::new());
+        }
+        tracing::error!(%error, "the stored state is damaged, and is copied from the others. Check the disk");
+        if let Some(effects) = self.replica.repair() {
+            return Ok(effects);
+        }
+        // So early that no head was signed yet.
         self.pending = Batch::default();
         self.store.give_up_state()?;
-        let effects = self.start_anew()?;
+        let (replica, effects) = (self.restart)(&mut self.store).map_err(CoreError::Restart)?;
         self.published.reader.store(Arc::new(self.store.reader()));
-        self.expose(true);
-        Ok(effects)
+        self.go_on_as(replica, effects)?;
+        Ok(Vec::new())
     }
 
-    fn start_anew(&mut self) -> Result<Vec<Effect>, CoreError> {
-        let (replica, mut effects) = (self.restart)(&mut self.store).map_err(CoreError::Restart)?;
-        self.replica = replica;
+    fn go_on_as(&mut self, replica: Replica, mut effects: Vec<Effect>) -> Result<(), CoreError> {
+        let before = std::mem::replace(&mut self.replica, replica);
+        self.replica.inherit(before);
         for peer in self.mesh.connected().iter() {
             effects.extend(self.replica.connected(peer));
         }
-        Ok(effects)
+        self.perform(effects)?;
+        self.expose(true);
+        Ok(())
     }
 
     /// Large blocks are kept for fewer rounds.
@@ -278,12 +340,17 @@ impl Core {
         self.store.commit(std::mem::take(&mut self.pending), Durability::Sync)
     }
 
-    /// Shows readers the new state. What it says is in the store by now: some readers look there too.
+    /// Shows readers the new state, unless they saw a later one. What it says is in the store by now: some readers look
+    /// there too.
     fn expose(&self, zones: bool) {
+        let snapshot = self.replica.snapshot();
+        if snapshot.progress.height < self.published.exposed.borrow().progress.height {
+            return;
+        }
         if zones {
             self.published.view.store(Arc::new(self.replica.view()));
         }
-        self.published.exposed.send_replace(Arc::new(self.replica.snapshot()));
+        self.published.exposed.send_replace(Arc::new(snapshot));
     }
 
     /// Answers a request for blocks.
@@ -297,4 +364,10 @@ impl Core {
         }
         Ok(())
     }
+}
+
+/// Reads the copied state back, and puts it in the place of the one before if it is what was checked on its way in.
+fn prepare(mut successor: Successor, restart: &Restart) -> anyhow::Result<Prepared> {
+    let (replica, effects) = restart(successor.store())?;
+    Ok((successor.succeed()?, replica, effects))
 }

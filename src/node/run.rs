@@ -33,7 +33,7 @@ use crate::order::{OrderPublic, VerifyEach};
 use crate::peer::{Mesh, MeshConfig, MeshHandle, PeerAddress};
 use crate::replica::genesis::Genesis;
 use crate::replica::heads::HeadKeys;
-use crate::replica::recovery::{self, Recovery};
+use crate::replica::recovery::{self, RecoverError, Recovery};
 use crate::replica::rsa::AuthorityShare;
 use crate::replica::{Effect, FarBehind, Parts, Replica};
 use crate::signing::Signer;
@@ -83,9 +83,9 @@ async fn serve(
     let link_key = SecretKey::from_seed(&link.seed());
     let restart: Restart = {
         let (config, genesis) = (config.clone(), Arc::clone(&genesis));
-        Box::new(move |store| recover(&config, &secrets, conduct, &genesis, store))
+        Arc::new(move |store| recover(&config, &secrets, conduct, &genesis, store))
     };
-    let (replica, effects) = restart(&mut store)?;
+    let (replica, effects) = or_give_up_state(restart(&mut store), &restart, &mut store)?;
 
     let (inputs, core_inputs) = mpsc::sync_channel(CORE_INPUTS);
     let mesh = start_mesh(config, &genesis, link_key, inputs.clone()).await?;
@@ -103,6 +103,7 @@ async fn serve(
         faults: BTreeMap::new(),
         state: StateService::start(config.data.clone(), mesh.clone())?,
         restart,
+        adopting: None,
         ticks: 0,
         pace: Pace::default(),
     };
@@ -184,7 +185,23 @@ fn write_pid(home: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// The replica as its disk has it.
+/// The replica without its state, if that is damaged: it is to be had from the others.
+fn or_give_up_state(
+    started: anyhow::Result<(Replica, Vec<Effect>)>,
+    restart: &Restart,
+    store: &mut RocksStore,
+) -> anyhow::Result<(Replica, Vec<Effect>)> {
+    started.or_else(|error| {
+        if !error.downcast_ref().is_some_and(RecoverError::is_damage) {
+            return Err(error);
+        }
+        tracing::error!(%error, "the stored state is damaged, and is copied from the others. Check the disk");
+        store.give_up_state()?;
+        restart(store)
+    })
+}
+
+/// The replica as its disk has it. A [`RecoverError`] says whether what is stored is damaged.
 pub fn recover(
     config: &ReplicaConfig,
     secrets: &SecretBundle,
@@ -200,15 +217,7 @@ pub fn recover(
         genesis.identities.clone(),
         genesis.coin.clone(),
     )?);
-    let recovered = recovery::recover(id, genesis, &public, store).or_else(|error| {
-        if !error.is_damage() {
-            return Err(error);
-        }
-        tracing::error!(%error, "giving up the stored state, and copying it from the others. Check the disk");
-        store.give_up_state()?;
-        recovery::recover(id, genesis, &public, store)
-    });
-    let Recovery { machine, order, own_last, boot, heads, staged } = recovered?;
+    let Recovery { machine, order, own_last, boot, heads, staged } = recovery::recover(id, genesis, &public, store)?;
     let coin = CoinSecret::from_bytes(&secrets.coin_share)
         .filter(|coin| public.coin.matches(coin))
         .ok_or_else(|| anyhow!("the coin share in secrets.key is not of this network"))?;

@@ -72,6 +72,11 @@ impl Allowances {
         take(&mut self.peers[from.index()].operations, cost)
     }
 
+    /// Blocks of all peers were dropped unseen.
+    pub fn heard_nobody(&mut self, peers: ReplicaSet) {
+        self.unheard = peers;
+    }
+
     /// For the tick: all may cost as much again. Returns who was not heard since the last tick.
     pub fn refill(&mut self) -> ReplicaSet {
         self.peers.fill(Allowance::FULL);

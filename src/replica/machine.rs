@@ -230,7 +230,7 @@ impl Machine {
         let Progress { height, agreed_time, .. } = self.progress;
         let published = self.zones.iter().filter(|(_, zone)| zone.serial().is_some());
         let zones = published.map(|(apex, zone)| (apex.clone(), zone.published().clone()));
-        View { height, agreed_time, zones: zones.collect() }
+        View { height, agreed_time, zones: zones.collect(), withheld: false }
     }
 
     pub fn snapshot(&self) -> Snapshot {

@@ -169,6 +169,8 @@ pub struct Replica {
     heads: Heads,
     /// The state is being copied from others.
     sync: Option<Sync>,
+    /// The state of this start is the genesis, although this replica has been further: it was lost.
+    forgot: bool,
     /// Round of the own block that is being made durable, and the height that is durable with it.
     covers: Option<(u64, u64)>,
     far_behind: FarBehind,
@@ -262,6 +264,7 @@ impl Replica {
         let pool = Pool::new(public.committee.clone(), me);
         let allowances = Allowances::new(public.committee.len());
         let heads = Heads::new(me, public.committee.clone(), public.network, public.epoch, head_keys, heads);
+        let forgot = machine.progress().height == 0 && own_last != Some(0);
         let mut replica = Self {
             me,
             public,
@@ -271,6 +274,7 @@ impl Replica {
             machine,
             heads,
             sync: staged.map(|staged| Sync::resume(me, staged)),
+            forgot,
             covers: None,
             far_behind,
             signer,
@@ -290,11 +294,57 @@ impl Replica {
         for block in replica.order.unordered().cloned().collect::<Vec<_>>() {
             replica.note_operations(&block);
         }
-        let effects = replica.perform(effects);
+        // At a checkpoint exactly, as after a copy: others may need it from us.
+        let height = replica.machine.progress().height;
+        let kept = replica.heads.checkpoint().filter(|signed| signed.head.height == height);
+        let mut kept: Vec<Effect> = kept.map(|_| Effect::KeepCopy { height }).into_iter().collect();
+        if !kept.is_empty() {
+            // What they sent during the copy was dropped, and in a quiet cluster nothing more comes.
+            replica.allowances.heard_nobody(replica.public.committee.ids().filter(|peer| *peer != me).collect());
+        }
+        kept.extend(replica.perform(effects));
         // Shares that the process before owed, or had in a block that nobody saw. All may have been cut at once: then
         // nobody else would give them.
         replica.asked = replica.machine.scheduler().open_assignments_of(me).into();
-        (replica, effects)
+        (replica, kept)
+    }
+
+    /// Takes over what owners gave to the replica before this one, which ran in the same process and is not ordered yet.
+    pub fn inherit(&mut self, before: Self) {
+        let round = self.order.own_last_round() + 1;
+        for (digest, bytes, kind) in before.pool.into_given() {
+            if !self.machine.knows(&digest) && !self.machine.sealed().has(&digest) {
+                self.pool.add(digest, bytes, kind, round).expect("it had room in a pool of the same size");
+            }
+        }
+    }
+
+    /// What is stored of the state is not what was written. It is copied from the others, at a signed checkpoint that may
+    /// be below what was executed; until it is adopted, this replica takes no part in the order and shows what it has in
+    /// memory. None if no checkpoint is known.
+    pub fn repair(&mut self) -> Option<Vec<Effect>> {
+        if self.sync.is_some() {
+            return Some(Vec::new());
+        }
+        let newest = *self.newest_checkpoint()?;
+        Some(self.begin_copy(newest))
+    }
+
+    /// What was copied did not stand the last look at it: it is copied again.
+    pub fn copy_again(&mut self) -> Vec<Effect> {
+        let signed = self.newest_checkpoint().or(self.sync.as_ref().map(Sync::signed)).copied();
+        self.sync = None;
+        signed.map_or_else(Vec::new, |signed| self.begin_copy(signed))
+    }
+
+    fn newest_checkpoint(&self) -> Option<&SignedHead> {
+        let known = [self.heads.checkpoint(), self.heads.ahead()];
+        known.into_iter().flatten().max_by_key(|signed| signed.head.height)
+    }
+
+    /// Whether the state was lost and none that the cluster signed has taken its place yet. Nothing of it may be shown.
+    pub fn is_unproven(&self) -> bool {
+        self.forgot && self.heads.newest().is_none()
     }
 
     /// The shell gives a message of an authenticated peer.
@@ -376,22 +426,17 @@ impl Replica {
         if self.heads.diverged() {
             return Vec::new();
         }
+        let refilled = self.allowances.refill();
+        let mut effects = self.hand_on();
         if self.sync.is_some() {
-            return self.copy_on_tick();
+            effects.extend(self.copy_on_tick());
+            return effects;
         }
         let mut again = self.order.retry();
-        for peer in self.allowances.refill().iter() {
+        for peer in refilled.iter() {
             again.extend(self.order.ask_for_rest(peer));
         }
-        let mut effects = self.perform(again);
-        for (kind, bytes) in self.pool.hand_on() {
-            let message = match kind {
-                Kind::Operation { .. } => PeerMessage::Operation(bytes.to_vec()),
-                Kind::Envelope { .. } => PeerMessage::Envelope(bytes.to_vec()),
-            };
-            let others = self.public.committee.ids().filter(|&peer| peer != self.me);
-            effects.extend(others.map(|to| Effect::Send { to, message: message.clone() }));
-        }
+        effects.extend(self.perform(again));
         effects.extend(self.heads.undurable().map(|height| Effect::Sync { height }));
         effects.extend(self.heads.retry());
         if self.order.is_behind() {
@@ -400,6 +445,20 @@ impl Replica {
         }
         if !self.started {
             effects.extend(self.startup.unanswered().iter().flat_map(|peer| self.greet(peer)));
+        }
+        effects
+    }
+
+    /// What owners gave to this replica and nobody has ordered, to all others: they can propose when this one cannot.
+    fn hand_on(&mut self) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for (kind, bytes) in self.pool.hand_on() {
+            let message = match kind {
+                Kind::Operation { .. } => PeerMessage::Operation(bytes.to_vec()),
+                Kind::Envelope { .. } => PeerMessage::Envelope(bytes.to_vec()),
+            };
+            let others = self.public.committee.ids().filter(|&peer| peer != self.me);
+            effects.extend(others.map(|to| Effect::Send { to, message: message.clone() }));
         }
         effects
     }
@@ -479,7 +538,7 @@ impl Replica {
     }
 
     pub fn view(&self) -> View {
-        self.machine.view()
+        if self.is_unproven() { View::withheld() } else { self.machine.view() }
     }
 
     pub fn snapshot(&self) -> Snapshot {
@@ -766,8 +825,12 @@ impl Replica {
         effects
     }
 
-    /// Whether the signed checkpoint ahead is beyond what blocks can bring, or cheaper to copy than to catch up with.
+    /// Whether the signed checkpoint ahead is beyond what blocks can bring, or cheaper to copy than to catch up with. Who has
+    /// nothing to show copies in any case.
     fn is_far_behind(&self, signed: &SignedHead) -> bool {
+        if self.is_unproven() {
+            return true;
+        }
         let progress = self.machine.progress();
         let operations = signed.head.position.saturating_sub(progress.position);
         let many = self.far_behind.operations.max(signed.head.rows / self.far_behind.rows_per_operation);
@@ -807,11 +870,11 @@ impl Replica {
     /// Asks again, and if nobody is left to ask, all of them anew; from the newest checkpoint, if there is a newer one.
     fn copy_on_tick(&mut self) -> Vec<Effect> {
         let peers = self.public.committee.ids().collect();
-        let ahead = self.heads.ahead().copied();
+        let newest = self.newest_checkpoint().copied();
         let Some(sync) = &mut self.sync else { return Vec::new() };
         let mut effects = Vec::new();
         if sync.is_alone(peers) {
-            if let Some(newer) = ahead.filter(|newer| newer.head.height > sync.signed().head.height) {
+            if let Some(newer) = newest.filter(|newer| newer.head.height > sync.signed().head.height) {
                 return self.begin_copy(newer);
             }
             sync.forgive();

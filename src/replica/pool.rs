@@ -168,6 +168,13 @@ impl Pool {
         handed_on
     }
 
+    /// What its owners gave to this replica.
+    pub fn into_given(self) -> impl Iterator<Item = (Digest, Arc<[u8]>, Kind)> {
+        let given = |waiting: &Waiting| matches!(waiting.source, Source::Owner { .. });
+        let waiting = self.waiting.into_iter().filter(move |(_, waiting)| given(waiting));
+        waiting.map(|(digest, Waiting { bytes, kind, .. })| (digest, bytes, kind))
+    }
+
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }

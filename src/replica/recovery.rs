@@ -63,6 +63,8 @@ pub fn recover<S: Store>(
     let mut heads = read_heads(store)?;
     let machine = match load(genesis, store, &mut heads)? {
         Some(machine) => machine,
+        // Whoever holds a signed state had one.
+        None if heads.newest.is_some() => return Err(DamagedState("all rows are gone".into()).into()),
         None => {
             let (machine, rows) = Machine::genesis(genesis)?;
             rows.iter().for_each(|row| heads.tree.apply(row));

@@ -251,29 +251,74 @@ impl Store for RocksStore {
     }
 
     fn adopt_staged(&mut self) -> Result<(), StoreError> {
-        let mut staged = self.staged.take().ok_or_else(|| self.nothing_staged())?;
+        *self = self.detach_staged()?.succeed()?;
+        remove_other_generations(&self.home, self.generation).map_err(|error| io_error(&self.home, &error))?;
+        self.release_copies(u64::MAX)
+    }
+}
+
+/// A staged store apart from the one it will take the place of: it is made ready on another thread, while that one serves.
+pub struct Successor {
+    staged: RocksStore,
+    home: PathBuf,
+    generation: u64,
+}
+
+impl RocksStore {
+    /// What was staged, with own record and boot number, and what says that the record was lost. Neither may change here until
+    /// [`Successor::succeed`].
+    pub fn detach_staged(&mut self) -> Result<Successor, StoreError> {
+        let mut staged = *self.staged.take().ok_or_else(|| self.nothing_staged())?;
         let Counters { own, boot } = self.counters;
-        let own = (own > OwnRecord::default()).then_some(own);
+        let (own, boot) = (Some(own).filter(|own| *own > staged.counters.own), Some(boot));
+        let boot = boot.filter(|boot| *boot > staged.counters.boot);
         let local = self.local(Local::Lost)?.map(|lost| (Local::Lost, lost)).into_iter().collect();
         // What was seen of others' misdeeds moves along, unless it is damaged too.
         let seen = self.scan(Table::Evidence, &[]).unwrap_or_default();
         let rows = seen.into_iter().map(|(key, value)| Row::put(Table::Evidence, key, value)).collect();
-        let counters = Batch { own, boot: (boot > 0).then_some(boot), local, rows, ..Batch::default() };
-        staged.commit(counters, Durability::Sync)?;
+        staged.commit(Batch { own, boot, local, rows, ..Batch::default() }, Durability::Sync)?;
+        Ok(Successor { staged, home: self.home.clone(), generation: self.generation + 1 })
+    }
+
+    /// Closes a store that another has taken the place of, once nobody reads it any more, and removes its files.
+    pub fn retire(self) -> Result<(), StoreError> {
+        while Arc::strong_count(&self.reader.database) > 1 {
+            std::thread::sleep(limits::RETIRE_POLL);
+        }
+        let home = self.home.clone();
+        drop(self);
+        let failed = |error: io::Error| io_error(&home, &error);
+        let current = current_generation(&home)?;
+        remove_other_generations(&home, current).map_err(failed)
+    }
+
+    /// Where its files are: a value of its own for each generation.
+    pub fn path(&self) -> &Path {
+        &self.reader.path
+    }
+}
+
+impl Successor {
+    /// The store while it is still beside the other.
+    pub fn store(&mut self) -> &mut RocksStore {
+        &mut self.staged
+    }
+
+    /// From here on, and after a power cut, this is the store of the replica.
+    pub fn succeed(self) -> Result<RocksStore, StoreError> {
+        let Self { mut staged, home, generation } = self;
+        staged.commit(Batch::default(), Durability::Sync)?;
         drop(staged);
-        let generation = self.generation + 1;
-        let to = generation_path(&self.home, generation);
+        let to = generation_path(&home, generation);
         let failed = |error: io::Error| io_error(&to, &error);
         if to.exists() {
             fs::remove_dir_all(&to).map_err(failed)?;
         }
-        fs::rename(staged_path(&self.home), &to).map_err(failed)?;
+        fs::rename(staged_path(&home), &to).map_err(failed)?;
         sync_directories(&to).map_err(failed)?;
-        let next = Self::open_at(&self.home, generation, &to)?;
-        write_generation(&self.home, generation).map_err(failed)?;
-        *self = next;
-        remove_other_generations(&self.home, generation).map_err(failed)?;
-        self.release_copies(u64::MAX)
+        let next = RocksStore::open_at(&home, generation, &to)?;
+        write_generation(&home, generation).map_err(failed)?;
+        Ok(next)
     }
 }
 

@@ -16,9 +16,16 @@ pub struct View {
     pub height: u64,
     pub agreed_time: Timestamp,
     pub zones: BTreeMap<Name, Arc<SignedZone>>,
+    /// The state was lost, or is not the cluster's: nothing is answered, rather than something old or wrong.
+    pub withheld: bool,
 }
 
 impl View {
+    /// Of a replica that has nothing it may show.
+    pub fn withheld() -> Self {
+        Self { withheld: true, ..Self::default() }
+    }
+
     /// The zone whose apex is the closest ancestor of `name`, or `name` itself.
     pub fn zone_for(&self, name: &Name) -> Option<&SignedZone> {
         let mut at = Some(name.clone());
