@@ -4,10 +4,10 @@ use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 
 const FIRST: u16 = 21_000;
 const LAST: u16 = 24_900;
-/// Replica i uses base + 20·i to base + 20·i + 5; four replicas and unbound fit.
-const STEP: u16 = 100;
+/// Replica i uses base + 20·i to base + 20·i + 5; nine replicas and unbound fit.
+const STEP: u16 = 200;
 /// A port that no service has. Whoever listens there has taken the whole range.
-const MARK: u16 = 99;
+const MARK: u16 = 199;
 
 /// A range of ports, ours as long as this lives.
 pub struct Ports {

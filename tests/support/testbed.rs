@@ -22,7 +22,7 @@ pub fn torrens() -> Command {
     command
 }
 
-/// Four replicas and what belongs to them, in a folder of its own.
+/// Replicas, four if not said otherwise, and what belongs to them, in a folder of its own.
 pub struct Testbed {
     process: Option<Process>,
     options: Vec<String>,
@@ -69,10 +69,15 @@ impl Testbed {
 
     /// Asks the testbed to stop; none of its replicas is left.
     pub fn stop(&mut self) {
-        let pids: Vec<u32> = (0..4).map(|id| self.pid(id)).collect();
+        let pids: Vec<u32> = (0..self.count()).map(|id| self.pid(id)).collect();
         let status = self.process.take().expect("a running testbed").stop();
         assert!(status.success(), "{status}: {}", tail(&self.log()));
         assert!(pids.iter().all(|&pid| !is_running(pid)), "a replica outlived the testbed");
+    }
+
+    /// Replicas there are.
+    pub fn count(&self) -> u16 {
+        (0..).take_while(|id| self.path(&format!("replica-{id}")).exists()).count() as u16
     }
 
     pub fn dir(&self) -> PathBuf {
@@ -118,8 +123,13 @@ impl Testbed {
 
     /// A replica run by hand, as the testbed's message says.
     pub fn start_replica(&self, replica: u16) -> Process {
+        self.start_replica_with(replica, &[])
+    }
+
+    pub fn start_replica_with(&self, replica: u16, options: &[&str]) -> Process {
         let mut command = torrens();
-        command.arg("replica").arg("--dir").arg(self.path(&format!("replica-{replica}"))).stdout(Stdio::null());
+        command.arg("replica").arg("--dir").arg(self.path(&format!("replica-{replica}"))).args(options);
+        command.env("TORRENS_LOG", "info").stdout(Stdio::null());
         Process::start(&mut command, &self.path(&format!("replica-{replica}/log")))
     }
 
@@ -156,7 +166,7 @@ impl Drop for Testbed {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("--- testbed\n{}", tail(&self.log()));
-            for replica in 0..4 {
+            for replica in 0..self.count() {
                 eprintln!("--- replica {replica}\n{}", tail(&self.path(&format!("replica-{replica}/log"))));
             }
         }
