@@ -18,8 +18,11 @@
 
 mod allowance;
 pub mod certificates;
+mod copying;
 pub mod door;
+mod effect;
 pub mod envelope;
+mod fetching;
 pub mod genesis;
 pub mod heads;
 pub mod machine;
@@ -27,6 +30,7 @@ pub mod message;
 pub mod outcome;
 pub mod payload;
 pub mod pool;
+mod proposing;
 pub mod recovery;
 pub mod report;
 pub mod rsa;
@@ -37,125 +41,40 @@ mod tests;
 pub mod zones;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::RngCore;
 
+pub use self::copying::FarBehind;
+pub use self::effect::{Effect, Usage};
+
 use self::allowance::Allowances;
 use self::door::{Content, Submission};
-use self::heads::{Head, HeadKeys, Heads, SignedHead, Stored};
+use self::heads::{HeadKeys, Heads, SignedHead, Stored};
 use self::machine::{Machine, Snapshot};
-use self::message::{PeerMessage, StatePart};
+use self::message::PeerMessage;
 use self::payload::Payload;
-use self::pool::{Kind, Pool, Taken};
+use self::pool::{Kind, Pool};
 use self::report::DoorRefusal;
-use self::sealed::{Opening, Ticket};
-use self::sync::{Staged, Step, Sync, SyncProgress};
+use self::sealed::Ticket;
+use self::sync::{Staged, Sync, SyncProgress};
 
 use crate::codec;
-use crate::committee::{ReplicaId, ReplicaSet};
+use crate::committee::ReplicaId;
 use crate::crypto::bls::SealingSecret;
 use crate::crypto::coin::CoinSecret;
 use crate::crypto::digest::Digest;
 use crate::crypto::ed25519::SecretKey;
-use crate::directory::Timestamp;
 use crate::directory::operation::SignedOperation;
-use crate::limits::{
-    COST_OF_CERTIFICATE_SHARE, COST_OF_HANDED_ON_ENVELOPE, FETCH_ANSWER, KEPT_ROUNDS, MAX_ANSWERED_BLOCKS,
-    MAX_OPENINGS_PER_BLOCK, MAX_PAYLOAD, MAX_SHARES_PER_BLOCK, MAX_SIGNED_AT_ONCE, MAX_STARTUP_ANSWER,
-    MAX_UNUSED_NONCES, PAYLOAD_FOR_OPERATIONS, QUIET_MS, REPROPOSE_ROUNDS, SYNC_BEHIND_OPERATIONS, SYNC_BEHIND_ROUNDS,
-    SYNC_ROWS_PER_OPERATION,
-};
+use crate::limits::{COST_OF_HANDED_ON_ENVELOPE, MAX_STARTUP_ANSWER, MAX_UNUSED_NONCES, REPROPOSE_ROUNDS};
 use crate::order::startup::{Answer, AnswerFault, Question, Startup};
-use crate::order::{self, BlockRef, Commit, Order, OrderPublic, Recovered, VerifiedBlock, Verifier};
+use crate::order::{self, Commit, Order, OrderPublic, Recovered, VerifiedBlock, Verifier};
 use crate::rows::Table;
-use crate::signing::{Assignment, KeyId, NonceBatch, ShareEntry, Signer};
+use crate::signing::{Assignment, ShareEntry, Signer};
 use crate::store::tree::Proof;
 use crate::store::view::View;
-use crate::store::{Batch, OwnRecord, Read, StoreError};
-
-/// What the shell is to do, in this order.
-#[must_use]
-#[derive(Debug)]
-pub enum Effect {
-    /// Write, lazily.
-    Write(Batch),
-    /// Write and sync, then call [`Replica::persisted`] with the round.
-    Persist {
-        batch: Batch,
-        round: u64,
-    },
-    Send {
-        to: ReplicaId,
-        message: PeerMessage,
-    },
-    Broadcast(PeerMessage),
-    /// Answer a request for blocks, from the store.
-    Serve {
-        to: ReplicaId,
-        refs: Vec<BlockRef>,
-        above: u64,
-    },
-    /// Write what was said so far and sync, then call [`Replica::durable`] with the height.
-    Sync {
-        height: u64,
-    },
-    /// [`Store::keep_copy`](crate::store::Store::keep_copy), after all writes so far.
-    KeepCopy {
-        height: u64,
-    },
-    /// [`Store::release_copies`](crate::store::Store::release_copies).
-    ReleaseCopies {
-        below: u64,
-    },
-    /// Answer a request for a part of the state, from the copy of this height: [`sync::answer`].
-    ServeState {
-        to: ReplicaId,
-        height: u64,
-        part: StatePart,
-    },
-    /// [`Store::begin_staging`](crate::store::Store::begin_staging).
-    BeginStaging,
-    /// [`Store::stage`](crate::store::Store::stage).
-    Stage(Batch),
-    /// [`Store::adopt_staged`](crate::store::Store::adopt_staged); then this replica ends, and another starts from the store
-    /// as after a restart.
-    Adopt,
-    /// Our state is not the cluster's. The replica says nothing any more; stop, and keep the files.
-    Diverged {
-        ours: Head,
-        theirs: Head,
-    },
-    /// Readers can see something new. `zones`: a zone version was published.
-    Expose {
-        zones: bool,
-    },
-    /// Somebody did what no correct replica does.
-    Fault {
-        culprit: ReplicaId,
-        what: String,
-    },
-}
-
-/// How much a replica holds in memory that others can make it hold.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Usage {
-    /// Blocks whose parents are missing.
-    pub suspended_blocks: usize,
-    /// Blocks with a payload that are not ordered yet.
-    pub unordered: usize,
-    /// Operations that wait to be ordered, and their bytes.
-    pub pool: usize,
-    pub pool_bytes: usize,
-    /// Assignments not looked at yet.
-    pub asked: usize,
-    /// Shares that wait for a block.
-    pub outbox: usize,
-    /// Signatures that are due, by everybody.
-    pub pending: usize,
-}
+use crate::store::{Batch, OwnRecord};
 
 /// One replica.
 pub struct Replica {
@@ -193,25 +112,6 @@ pub struct Replica {
     held_back: bool,
     /// What each peer may still cost until the next tick.
     allowances: Allowances,
-}
-
-/// How far behind a signed checkpoint a replica copies the state instead of pulling the blocks between.
-#[derive(Clone, Copy, Debug)]
-pub struct FarBehind {
-    pub rounds: u64,
-    pub operations: u64,
-    /// More operations, if the state is large: one for so many rows.
-    pub rows_per_operation: u64,
-}
-
-impl Default for FarBehind {
-    fn default() -> Self {
-        Self {
-            rounds: SYNC_BEHIND_ROUNDS,
-            operations: SYNC_BEHIND_OPERATIONS,
-            rows_per_operation: SYNC_ROWS_PER_OPERATION,
-        }
-    }
 }
 
 /// What a replica is made of at a start: public parameters, recovered state, secrets, fresh randomness.
@@ -317,34 +217,6 @@ impl Replica {
                 self.pool.add(digest, bytes, kind, round).expect("it had room in a pool of the same size");
             }
         }
-    }
-
-    /// What is stored of the state is not what was written. It is copied from the others, at a signed checkpoint that may
-    /// be below what was executed; until it is adopted, this replica takes no part in the order and shows what it has in
-    /// memory. None if no checkpoint is known.
-    pub fn repair(&mut self) -> Option<Vec<Effect>> {
-        if self.sync.is_some() {
-            return Some(Vec::new());
-        }
-        let newest = *self.newest_checkpoint()?;
-        Some(self.begin_copy(newest))
-    }
-
-    /// What was copied did not stand the last look at it: it is copied again.
-    pub fn copy_again(&mut self) -> Vec<Effect> {
-        let signed = self.newest_checkpoint().or(self.sync.as_ref().map(Sync::signed)).copied();
-        self.sync = None;
-        signed.map_or_else(Vec::new, |signed| self.begin_copy(signed))
-    }
-
-    fn newest_checkpoint(&self) -> Option<&SignedHead> {
-        let known = [self.heads.checkpoint(), self.heads.ahead()];
-        known.into_iter().flatten().max_by_key(|signed| signed.head.height)
-    }
-
-    /// Whether the state was lost and none that the cluster signed has taken its place yet. Nothing of it may be shown.
-    pub fn is_unproven(&self) -> bool {
-        self.forgot && self.heads.newest().is_none()
     }
 
     /// The shell gives a message of an authenticated peer.
@@ -463,24 +335,6 @@ impl Replica {
         effects
     }
 
-    /// After each batch of inputs: proposes the next block if a round is due. `now` is the local clock, which goes into
-    /// the block's timestamp and decides whether a renewal is due, nothing else.
-    pub fn advance(&mut self, now: Timestamp) -> Vec<Effect> {
-        if !self.started || self.sync.is_some() || self.heads.diverged() {
-            return Vec::new();
-        }
-        self.answer_assignments();
-        let due = self.is_due(now);
-        let Some(round) = self.order.next_round() else { return Vec::new() };
-        if !due {
-            return Vec::new();
-        }
-        self.held_back = !self.held_back && self.is_after_quiet(now);
-        let payload = if self.held_back { Payload::default() } else { self.payload(round) };
-        let effects = self.order.propose(now, &payload.to_bytes()).into_iter().collect();
-        self.perform(effects)
-    }
-
     /// The block of `round` is durable.
     pub fn persisted(&mut self, round: u64) -> Vec<Effect> {
         let effects = self.order.persisted(round);
@@ -562,135 +416,6 @@ impl Replica {
         self.order.own_last_round()
     }
 
-    /// The answer to a request for blocks: from memory where they are recent, else from `store`, which holds everything
-    /// that [`Effect::Write`] said so far. Reads little more than one answer holds, whatever is asked for.
-    pub fn answer_fetch<S: Read>(&self, refs: &[BlockRef], above: u64, store: &S) -> Result<PeerMessage, StoreError> {
-        if refs.is_empty() {
-            if above.saturating_add(1) < self.heads.pruned()
-                && let Some(signed) = self.heads.checkpoint()
-            {
-                // The blocks are gone: the state is there to be copied.
-                return Ok(PeerMessage::Head(signed.to_bytes()));
-            }
-            if above < self.order.memory_floor() {
-                let rounds = above.saturating_add(1)..=self.order.quorum_round();
-                return Ok(PeerMessage::blocks(stored_in(rounds, store, FETCH_ANSWER, |_| true)?));
-            }
-            let (held, _) = self.order.serve(refs, above, FETCH_ANSWER);
-            return Ok(PeerMessage::blocks(held.iter().map(|block| block.bytes().to_vec())));
-        }
-        // The blocks named have the first claim on the room, so that each answer brings something; what leads to them
-        // comes before them.
-        let (mut named, mut size) = (Vec::new(), 0);
-        let mut on_disk = ReplicaSet::EMPTY;
-        let mut top = 0;
-        for reference in refs {
-            if size >= FETCH_ANSWER / 2 {
-                break;
-            }
-            let block = match self.order.block(reference) {
-                Some(block) => Some(block.bytes().to_vec()),
-                None => {
-                    let block = store.block(reference.round, reference.author, &reference.digest)?;
-                    if block.is_some() {
-                        on_disk.insert(reference.author);
-                        top = reference.round.max(top);
-                    }
-                    block
-                }
-            };
-            size += block.as_ref().map_or(0, Vec::len);
-            named.extend(block);
-        }
-        let room = FETCH_ANSWER.saturating_sub(size);
-        let mut chains = Vec::new();
-        if top > above.saturating_add(1) {
-            let of_chain = |author| on_disk.contains(author);
-            chains = stored_in(above.saturating_add(1)..=top - 1, store, room / 2, of_chain)?;
-        }
-        let room = room.saturating_sub(chains.iter().map(Vec::len).sum());
-        let (held, _) = self.order.serve(refs, above, room);
-        chains.extend(held.iter().map(|block| block.bytes().to_vec()));
-        chains.truncate(MAX_ANSWERED_BLOCKS.saturating_sub(named.len()));
-        Ok(PeerMessage::blocks(chains.into_iter().chain(named)))
-    }
-
-    /// Whether what the round before would make agreed time lags the clock by so much that nothing should be executed by
-    /// it. A clock that is ahead of the others' never says otherwise: no two blocks in a row are held back.
-    fn is_after_quiet(&self, now: Timestamp) -> bool {
-        let agreed = self.order.time_of_round_before();
-        agreed.is_none_or(|agreed| agreed.0.saturating_add(QUIET_MS) < now.0)
-    }
-
-    /// Whether the next round is due.
-    fn is_due(&self, now: Timestamp) -> bool {
-        !self.pool.is_empty()
-            || !self.outbox.is_empty()
-            || !self.asked.is_empty()
-            || self.machine.has_work(now)
-            || self.heads.wants_round(now)
-            || self.order.unfinished()
-    }
-
-    /// As much of what waits as a block holds: operations have their part, shares take what is left.
-    fn payload(&mut self, round: u64) -> Payload {
-        let Taken { operations, sealed } = self.pool.take(round, PAYLOAD_FOR_OPERATIONS);
-        let (nonces, openings) = (self.refill(), self.openings(round));
-        let mut payload = Payload { operations, nonces, shares: Vec::new(), sealed, openings };
-        let mut room = MAX_PAYLOAD.saturating_sub(payload.size_bound());
-        let fits = |share: &&ShareEntry| {
-            let size = codec::encode(*share).len();
-            let fits = size <= room;
-            room = room.saturating_sub(size);
-            fits
-        };
-        let count = self.outbox.iter().take(MAX_SHARES_PER_BLOCK).take_while(fits).count();
-        payload.shares = self.outbox.drain(..count).collect();
-        payload
-    }
-
-    /// Shares of what is ordered and sealed; again if they are not ordered a while later. Only the state says what that is: a
-    /// share for an envelope that is not ordered yet would let others read it in time to be first.
-    fn openings(&mut self, round: u64) -> Vec<Opening> {
-        let sealed = self.machine.sealed();
-        self.given.retain(|&ticket, _| sealed.is_unopened(ticket));
-        if self.order.is_behind() {
-            return Vec::new();
-        }
-        let given = &mut self.given;
-        let due = sealed
-            .owed_by(self.me)
-            .filter(|(ticket, _)| given.get(ticket).is_none_or(|given| round >= given + REPROPOSE_ROUNDS));
-        let owed: Vec<_> = due.take(MAX_OPENINGS_PER_BLOCK).collect();
-        given.extend(owed.iter().map(|(ticket, _)| (*ticket, round)));
-        let opening = |(ticket, ciphertext)| Opening { ticket, share: self.sealing.share(ciphertext) };
-        owed.into_iter().map(opening).collect()
-    }
-
-    /// Signs what is still owed, some of it at a time. Not while behind: most of what an old commit asked for is settled by
-    /// now, and a certificate share costs milliseconds.
-    fn answer_assignments(&mut self) {
-        if self.order.is_behind() {
-            return;
-        }
-        let mut signed = 0;
-        while signed < MAX_SIGNED_AT_ONCE
-            && let Some(assignment) = self.asked.pop_front()
-        {
-            if self.machine.scheduler().owes(self.me, assignment.task(), assignment.attempt()) {
-                self.outbox.extend(self.signer.sign(&assignment, &mut self.rng));
-                signed += if *assignment.key() == KeyId::Authority { COST_OF_CERTIFICATE_SHARE } else { 1 };
-            }
-        }
-    }
-
-    /// Commitments for the next signatures, if few are left. They ride along: they never make a round due.
-    fn refill(&mut self) -> Option<NonceBatch> {
-        let scheduler = self.machine.scheduler();
-        let wanted = self.nonces_ahead.max(scheduler.pending().min(MAX_UNUSED_NONCES));
-        self.signer.refill(scheduler, wanted, &mut self.rng)
-    }
-
     /// Checks a block, unless its name alone shows that it is of no use or its sender has sent too many of those.
     fn receive_block(&mut self, from: ReplicaId, bytes: &[u8]) -> Vec<Effect> {
         // Answers overlap with what came meanwhile: what is there already is not verified again.
@@ -738,18 +463,6 @@ impl Replica {
             // Zones may have changed meanwhile.
             Err(DoorRefusal::UnknownZone | DoorRefusal::Busy) => Vec::new(),
             Err(refusal) => vec![Effect::Fault { culprit: from, what: format!("an operation handed on: {refusal}") }],
-        }
-    }
-
-    /// Serves a request, unless its sender asks for more than anybody needs: who misses something asks again.
-    fn fetch_asked(&mut self, from: ReplicaId, refs: Vec<BlockRef>, above: u64) -> Vec<Effect> {
-        let on_disk = refs.iter().filter(|reference| self.order.block(reference).is_none()).count();
-        let rounds = refs.iter().map(|reference| reference.round.saturating_sub(above)).max();
-        let deep = rounds.is_none_or(|rounds| rounds > KEPT_ROUNDS);
-        if self.allowances.may_fetch(from, on_disk, deep) {
-            vec![Effect::Serve { to: from, refs, above }]
-        } else {
-            Vec::new()
         }
     }
 
@@ -825,66 +538,6 @@ impl Replica {
         effects
     }
 
-    /// Whether the signed checkpoint ahead is beyond what blocks can bring, or cheaper to copy than to catch up with. Who has
-    /// nothing to show copies in any case.
-    fn is_far_behind(&self, signed: &SignedHead) -> bool {
-        if self.is_unproven() {
-            return true;
-        }
-        let progress = self.machine.progress();
-        let operations = signed.head.position.saturating_sub(progress.position);
-        let many = self.far_behind.operations.max(signed.head.rows / self.far_behind.rows_per_operation);
-        signed.head.round > progress.round + self.far_behind.rounds || operations > many
-    }
-
-    fn copy_if_far_behind(&mut self) -> Vec<Effect> {
-        let ahead = self.heads.ahead().filter(|signed| self.is_far_behind(signed)).copied();
-        let Some(signed) = ahead.filter(|_| self.sync.is_none()) else { return Vec::new() };
-        self.begin_copy(signed)
-    }
-
-    fn begin_copy(&mut self, signed: SignedHead) -> Vec<Effect> {
-        let steps = match &mut self.sync {
-            Some(sync) => sync.move_on(signed),
-            None => {
-                let (sync, steps) = Sync::begin(self.me, signed);
-                self.sync = Some(sync);
-                steps
-            }
-        };
-        let mut effects = effects_of(steps);
-        effects.extend(self.copy(Sync::ask));
-        effects
-    }
-
-    fn copy(&mut self, go_on: impl FnOnce(&mut Sync, ReplicaSet) -> Vec<Step>) -> Vec<Effect> {
-        let peers = self.public.committee.ids().collect();
-        self.sync.as_mut().map_or_else(Vec::new, |sync| effects_of(go_on(sync, peers)))
-    }
-
-    fn copy_blocks(&mut self, from: ReplicaId, blocks: &[Vec<u8>]) -> Vec<Effect> {
-        let public = Arc::clone(&self.public);
-        self.copy(|sync, peers| sync.receive_blocks(from, blocks, &public, peers))
-    }
-
-    /// Asks again, and if nobody is left to ask, all of them anew; from the newest checkpoint, if there is a newer one.
-    fn copy_on_tick(&mut self) -> Vec<Effect> {
-        let peers = self.public.committee.ids().collect();
-        let newest = self.newest_checkpoint().copied();
-        let Some(sync) = &mut self.sync else { return Vec::new() };
-        let mut effects = Vec::new();
-        if sync.is_alone(peers) {
-            if let Some(newer) = newest.filter(|newer| newer.head.height > sync.signed().head.height) {
-                return self.begin_copy(newer);
-            }
-            sync.forgive();
-            let others = self.public.committee.ids().filter(|&peer| peer != self.me);
-            effects.extend(others.flat_map(|peer| self.heads.greet(peer)));
-        }
-        effects.extend(self.copy(Sync::tick));
-        effects
-    }
-
     /// Puts the start-up question to a peer that came up, while its answer counts.
     fn greet(&self, peer: ReplicaId) -> Vec<Effect> {
         if !self.startup.unanswered().contains(peer) {
@@ -923,40 +576,6 @@ impl Replica {
         }
         Vec::new()
     }
-}
-
-/// Stored blocks of these rounds by authors for which `of` holds, in order of rounds, until they have `limit` bytes.
-fn stored_in<S: Read>(
-    rounds: RangeInclusive<u64>,
-    store: &S,
-    limit: usize,
-    of: impl Fn(ReplicaId) -> bool,
-) -> Result<Vec<Vec<u8>>, StoreError> {
-    const ROUNDS_AT_A_TIME: u64 = 4;
-    let (mut found, mut size) = (Vec::new(), 0);
-    let (mut from, top) = (*rounds.start(), *rounds.end());
-    while from <= top && size < limit && found.len() < MAX_ANSWERED_BLOCKS {
-        let Some(next) = store.next_round(from)?.filter(|next| *next <= top) else { break };
-        from = next;
-        let until = from.saturating_add(ROUNDS_AT_A_TIME).min(top.saturating_add(1));
-        for block in store.blocks_in(from..until)?.into_iter().filter(|block| of(block.author)) {
-            size += block.bytes.len();
-            found.push(block.bytes);
-        }
-        from = until;
-    }
-    Ok(found)
-}
-
-fn effects_of(steps: Vec<Step>) -> Vec<Effect> {
-    let effect = |step| match step {
-        Step::Send { to, message } => Effect::Send { to, message },
-        Step::Fault { culprit, what } => Effect::Fault { culprit, what },
-        Step::Begin => Effect::BeginStaging,
-        Step::Stage(batch) => Effect::Stage(batch),
-        Step::Adopt => Effect::Adopt,
-    };
-    steps.into_iter().map(effect).collect()
 }
 
 fn stored(block: &VerifiedBlock) -> (u64, ReplicaId, Digest, Vec<u8>) {
