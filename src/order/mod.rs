@@ -105,6 +105,7 @@ mod coins;
 mod dag;
 mod decide;
 pub mod evidence;
+mod exchange;
 mod fault;
 mod proposal;
 mod public;
@@ -358,18 +359,6 @@ impl Order {
         }
     }
 
-    /// Asks for `refs` and what else may be missing of their authors' chains: a corrupt replica can show a long chain of
-    /// its blocks to one replica only, and pulling it block by block would take the others a round trip for each. The more
-    /// blocks of an author wait, the deeper the request goes.
-    fn fetch(&self, from: ReplicaId, refs: Vec<BlockRef>) -> Effect {
-        let held = |missing: &BlockRef| {
-            let deeper = 4 * self.suspended.len_of(missing.author) as u64;
-            self.dag.highest_of(missing.author, missing.round - 1).saturating_sub(deeper)
-        };
-        let above = refs.iter().map(held).min().unwrap_or(0).max(self.dag.floor());
-        Effect::Fetch { from, refs, above }
-    }
-
     /// Inserts a block whose parents are there, and then all that waited for it.
     fn insert(&mut self, block: Arc<VerifiedBlock>, effects: &mut Vec<Effect>) {
         let mut ready = vec![block];
@@ -532,83 +521,9 @@ impl Order {
         in_graph.or_else(|| self.suspended.block_at(round, author))
     }
 
-    /// Asks `from` for all that it has above the last complete round: something it sent was dropped.
-    #[must_use]
-    pub fn ask_for_rest(&mut self, from: ReplicaId) -> Vec<Effect> {
-        let mut effects = Vec::new();
-        self.catching_up = false;
-        self.catch_up(from, &mut effects);
-        effects
-    }
-
     /// Blocks that entered the graph since the start.
     pub fn inserted(&self) -> u64 {
         self.inserted
-    }
-
-    /// Asks `from` for what lies between, unless that is under way.
-    fn catch_up(&mut self, from: ReplicaId, effects: &mut Vec<Effect>) {
-        if !self.catching_up && from != self.own.id() {
-            self.catching_up = true;
-            self.requested_at[from.index()] = self.inserted;
-            effects.push(Effect::Fetch { from, refs: Vec::new(), above: self.dag.quorum_round() });
-        }
-    }
-
-    /// The answer of `from` to a fetch has come in full. Asks it for the rest, if it brought anything and there is more.
-    #[must_use]
-    pub fn fetched(&mut self, from: ReplicaId) -> Vec<Effect> {
-        let mut effects = Vec::new();
-        self.catching_up = false;
-        if self.requested_at.get(from.index()).is_none_or(|before| *before == self.inserted) {
-            return effects;
-        }
-        let refs = self.suspended.asked_of(from);
-        if !refs.is_empty() {
-            self.requested_at[from.index()] = self.inserted;
-            effects.push(self.fetch(from, refs));
-        }
-        if self.is_behind() {
-            self.catch_up(from, &mut effects);
-        }
-        effects
-    }
-
-    /// For the shell's tick: asks again, and others, for what is missing; sends the own last block again while something is
-    /// unfinished.
-    #[must_use]
-    pub fn retry(&mut self) -> Vec<Effect> {
-        let mut effects = Vec::new();
-        self.catching_up = false;
-        let above = self.dag.quorum_round();
-        for (from, refs) in self.suspended.requests(self.own.id()) {
-            self.requested_at[from.index()] = self.inserted;
-            effects.push(self.fetch(from, refs));
-        }
-        for from in self.public.committee.ids().filter(|&id| id != self.own.id()) {
-            if self.seen(from) > self.dag.top() {
-                self.requested_at[from.index()] = self.inserted;
-                effects.push(Effect::Fetch { from, refs: Vec::new(), above });
-            }
-        }
-        if self.unfinished() {
-            effects.extend(self.own.last_block().cloned().map(Effect::Broadcast));
-        }
-        effects
-    }
-
-    /// `peer` connected: it may have missed the own last block.
-    #[must_use]
-    pub fn connected(&mut self, peer: ReplicaId) -> Vec<Effect> {
-        let block = self.own.last_block().cloned();
-        block.map(|block| Effect::Send { to: peer, block }).into_iter().collect()
-    }
-
-    /// Whether [`Self::retry`] may have something to do.
-    pub fn is_waiting(&self) -> bool {
-        self.suspended.is_missing_any()
-            || self.unfinished()
-            || self.public.committee.ids().any(|id| self.seen(id) > self.dag.top())
     }
 
     /// Whether a block of this name needs no verification and no place any more.
@@ -644,31 +559,6 @@ impl Order {
         self.dag.compacted()
     }
 
-    /// The blocks above `round` in memory, in order of rounds, up to `limit` bytes (but at least one).
-    pub fn blocks_after(&self, round: u64, limit: usize) -> Vec<Arc<VerifiedBlock>> {
-        let rounds = round.max(self.dag.floor()).saturating_add(1)..=self.dag.top();
-        let blocks = rounds.flat_map(|round| self.dag.blocks_at(round)).filter_map(|block| self.dag.block(block));
-        up_to(limit, blocks)
-    }
-
-    /// What to answer to a fetch of `refs`: those and their authors' chains above round `above`, as far as they are in
-    /// memory, the oldest first, up to `limit` bytes; and the names among `refs` that have to be looked up on disk, likewise
-    /// with their authors' blocks between. Without `refs`, [`Self::blocks_after`].
-    pub fn serve(&self, refs: &[BlockRef], above: u64, limit: usize) -> (Vec<Arc<VerifiedBlock>>, Vec<BlockRef>) {
-        if refs.is_empty() {
-            return (self.blocks_after(above, limit), Vec::new());
-        }
-        let known = |reference: &&BlockRef| self.public.committee.contains(reference.author);
-        let (held, on_disk): (Vec<&BlockRef>, Vec<&BlockRef>) =
-            refs.iter().filter(known).partition(|reference| self.block(reference).is_some());
-        let roots: BTreeSet<Handle> = held.into_iter().filter_map(|reference| self.dag.find(reference)).collect();
-        let authors: ReplicaSet = roots.iter().map(|root| root.author).collect();
-        let in_chain = |block: Handle| block.round > above && authors.contains(block.author);
-        let found = self.dag.past(roots.iter().copied(), |block| roots.contains(&block) || in_chain(block));
-        let blocks = found.iter().filter_map(|&block| self.dag.block(block));
-        (up_to(limit, blocks), on_disk.into_iter().copied().collect())
-    }
-
     pub fn height(&self) -> u64 {
         self.cursor.height
     }
@@ -691,14 +581,4 @@ impl Order {
     pub fn suspended_blocks(&self) -> usize {
         self.suspended.len()
     }
-}
-
-fn up_to<'a>(limit: usize, blocks: impl Iterator<Item = &'a Arc<VerifiedBlock>>) -> Vec<Arc<VerifiedBlock>> {
-    let mut bytes = 0;
-    let within = |block: &&Arc<VerifiedBlock>| {
-        let first = bytes == 0;
-        bytes += block.bytes().len();
-        first || bytes <= limit
-    };
-    blocks.take_while(within).cloned().collect()
 }
