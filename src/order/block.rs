@@ -182,11 +182,13 @@ impl VerifiedBlock {
             return Err(BlockFault::TooLong(bytes.len()));
         }
         let wire: Wire = postcard::from_bytes(&bytes).map_err(|_| BlockFault::Encoding)?;
-        if codec::encode(&wire) != bytes {
+        // The payload and the signature stand in the bytes as they are; what can be encoded in another way comes before.
+        let before = codec::encode(&(&wire.header, wire.payload.0.len() as u64));
+        let payload = before.len()..before.len() + wire.payload.0.len();
+        let signed = payload.end;
+        if !bytes.starts_with(&before) || bytes.len() != signed + SIGNATURE_BYTES {
             return Err(BlockFault::Encoding);
         }
-        let signed = bytes.len() - SIGNATURE_BYTES;
-        let payload = signed - wire.payload.0.len()..signed;
         let (header, signature) = (wire.header, wire.signature);
         let digest = digest(public, &bytes[..signed]);
         Ok((Self { header, digest, bytes, payload }, signature))

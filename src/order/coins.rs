@@ -32,7 +32,7 @@ use super::Fault;
 use super::dag::{Dag, Handle};
 use super::public::{OrderPublic, share_offset};
 use crate::committee::{ReplicaId, ReplicaSet};
-use crate::crypto::coin::{CoinName, CoinShare, CoinValue, Recombination, VerifiedShares};
+use crate::crypto::coin::{CoinBase, CoinName, CoinShare, CoinValue, Recombination, VerifiedShares};
 use crate::limits::MAX_RECOMBINATIONS;
 use crate::mutants::{Mutant, planted};
 
@@ -44,6 +44,8 @@ pub(super) struct Coins {
     verified: Vec<VerifiedShares>,
     /// Blocks whose share is bad.
     bad: BTreeSet<Handle>,
+    /// Of the coin that a share was last made of or checked: first comes the own share, then those of others.
+    base: Option<CoinBase>,
     /// Of quorums that coins were drawn from.
     recombinations: BTreeMap<ReplicaSet, Recombination>,
     /// Coins that a test draws without shares.
@@ -59,6 +61,7 @@ impl Coins {
             next,
             verified: Vec::new(),
             bad: BTreeSet::new(),
+            base: None,
             recombinations: BTreeMap::new(),
             #[cfg(test)]
             drawn: None,
@@ -110,6 +113,11 @@ impl Coins {
         Some((round, coin))
     }
 
+    pub fn base(&mut self, name: &CoinName) -> CoinBase {
+        let base = self.base.filter(|base| base.name() == name).unwrap_or_else(|| name.into());
+        *self.base.insert(base)
+    }
+
     /// The coin of the verified shares, which are those of a quorum.
     fn combine(&mut self, public: &OrderPublic, name: &CoinName) -> CoinValue {
         let (authors, shares) = (self.authors(), std::mem::take(&mut self.verified));
@@ -158,8 +166,9 @@ impl Coins {
         faults: &mut Vec<Fault>,
     ) {
         let (own, others): (Vec<Handle>, Vec<Handle>) = blocks.iter().partition(|block| block.author == me);
+        let base = self.base(name);
         let shares = others.iter().filter_map(|&block| Some((block.author, shares_in(dag, block)?)));
-        let batch = public.coin.verify_all(name, &shares.collect::<Vec<_>>());
+        let batch = public.coin.verify_all(base, &shares.collect::<Vec<_>>());
         let alone = if batch.is_some() { own } else { [own, others].concat() };
         self.verified.extend(batch.into_iter().flatten());
         for block in alone {
@@ -167,7 +176,7 @@ impl Coins {
                 if block.author == me || planted(Mutant::CoinUnchecked) {
                     public.coin.trust(block.author, name, shares)
                 } else {
-                    public.coin.verify(block.author, name, shares)
+                    public.coin.verify(block.author, base, shares)
                 }
             });
             if judged.is_none() {

@@ -206,12 +206,13 @@ impl Order {
         let oldest = round.saturating_sub(self.public.depth).max(1);
         let most = self.public.max_parents();
         let (parents, linked) = self.own.parents(&self.dag, &self.coins, round, oldest, most);
+        let coin = self.public.share_name(round).map(|name| self.coins.base(&name));
         let header = Header {
             epoch: self.public.epoch,
             round,
             author: self.own.id,
             parents,
-            coin: self.public.share_name(round).map_or_else(Vec::new, |name| self.own.coin.shares(&name)),
+            coin: coin.map_or_else(Vec::new, |coin| self.own.coin.shares(coin)),
             timestamp: now,
             gap: round > 1 && (self.own.resuming || !linked),
         };

@@ -144,6 +144,21 @@ fn a_block_of_another_author_or_network_is_refused() {
 }
 
 #[test]
+fn a_block_has_one_encoding() {
+    let keys = keys();
+    let bytes = sign(&keys, header(7), b"payload");
+    let length = bytes.len() - 64 - b"payload".len() - 1;
+    // A number of the header and the payload's length, each padded with a zero; a byte behind the signature.
+    for at in [0, length] {
+        let mut padded = bytes.clone();
+        padded.splice(at..=at, [bytes[at] | 0x80, 0]);
+        assert_eq!(VerifiedBlock::verify(&keys.public, padded), Err(BlockFault::Encoding));
+    }
+    let longer = [bytes, vec![0]].concat();
+    assert_eq!(VerifiedBlock::verify(&keys.public, longer), Err(BlockFault::Encoding));
+}
+
+#[test]
 fn changed_bytes_are_refused_and_no_bytes_panic() {
     let keys = keys();
     let bytes = sign(&keys, header(7), b"some payload");
