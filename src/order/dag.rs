@@ -212,6 +212,8 @@ impl Dag {
             self.quorum_round = self.quorum_round.max(reference.round);
         }
         let nodes = &mut round.slots[reference.author.index()];
+        // Few slots have twins, and names are kept for twice the depth: room for four each would be most of the memory.
+        nodes.reserve_exact(1);
         nodes.push(Node { digest: reference.digest, settled, body: None });
         Handle { round: reference.round, author: reference.author, twin: nodes.len() as u32 - 1 }
     }
