@@ -1,7 +1,8 @@
 //! What one corrupt replica can send, and what it can make others keep.
 
 use super::super::startup::{AnswerFault, Outcome, Question, Startup};
-use super::world::{DELAY, Schedule, World};
+use super::network::Schedule;
+use super::world::{DELAY, World};
 use super::*;
 use crate::limits::{MAX_FETCHED_REFERENCES, MAX_SUSPENDED_BLOCKS};
 

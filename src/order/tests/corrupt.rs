@@ -2,7 +2,7 @@
 
 use super::world::{Behaviour, Message, World};
 use super::*;
-use crate::limits::ACCEPT_WINDOW;
+use crate::limits::{ACCEPT_WINDOW, MAX_SUSPENDED_BLOCKS};
 
 impl World {
     /// What goes out when corrupt `replica` is to broadcast `block`; `None` if its behaviour shows elsewhere.
@@ -49,34 +49,40 @@ impl World {
         }
     }
 
-    /// Twins with different pasts: one with all parents, the other with as few as it may have. Each goes to whom the dice say.
+    /// Twins with drawn pasts: each has as parents any blocks of a quorum of the round before, twins of its own among them.
+    /// Each goes to whom the dice say. So one and the same slot votes for a leader and against it.
     fn fork(&mut self, replica: ReplicaId, block: &Arc<VerifiedBlock>) -> Vec<(ReplicaId, Message)> {
-        let mut header = block.header().clone();
-        let round = header.round;
-        let mut before: Vec<ReplicaId> =
-            header.parents.iter().filter(|p| p.round + 1 == round).map(|p| p.author).collect();
-        let quorum = self.keys.public.committee.quorum_threshold();
-        while before.len() > quorum {
-            let chosen = self.random(before.len() as u64) as usize;
-            if before[chosen] != replica {
-                before.swap_remove(chosen);
-            }
-        }
-        header
-            .parents
-            .retain(|parent| parent.author == replica || parent.round + 1 == round && before.contains(&parent.author));
-        header.timestamp = Timestamp(block.header().timestamp.0 + 1);
-        let twin = VerifiedBlock::sign(&self.keys.public, header, b"", &self.keys.identities[replica.index()]);
-        let twins = [Arc::clone(block), Arc::new(twin)];
+        let twins = [self.forked(replica, block, 1), self.forked(replica, block, 2)];
         let peers: Vec<ReplicaId> = self.keys.public.committee.ids().filter(|&peer| peer != replica).collect();
         let choose = |peer| (peer, Message::Block(Arc::clone(&twins[self.random(2) as usize])));
         peers.into_iter().map(choose).collect()
     }
 
+    fn forked(&mut self, replica: ReplicaId, block: &Arc<VerifiedBlock>, twin: u64) -> Arc<VerifiedBlock> {
+        let mut header = block.header().clone();
+        let Some(before) = header.round.checked_sub(1).filter(|before| *before > 0) else { return Arc::clone(block) };
+        let committee = self.keys.public.committee.clone();
+        let mut slots: Vec<Vec<BlockRef>> = committee.ids().map(|author| self.sent_at(before, author)).collect();
+        slots.retain(|slot| !slot.is_empty());
+        while slots.len() > committee.quorum_threshold() {
+            let chosen = self.random(slots.len() as u64) as usize;
+            if slots[chosen][0].author != replica {
+                slots.swap_remove(chosen);
+            }
+        }
+        header.parents = slots.iter().map(|slot| slot[self.random(slot.len() as u64) as usize]).collect();
+        header.parents.sort_unstable();
+        header.gap = !header.parents.iter().any(|parent| parent.author == replica);
+        header.timestamp = Timestamp(block.header().timestamp.0 + twin);
+        let forked = VerifiedBlock::sign(&self.keys.public, header, b"", &self.keys.identities[replica.index()]);
+        self.note_sent(Arc::new(forked))
+    }
+
     /// Valid blocks of future rounds, near, at the end of the window, and beyond, with parents that nobody made.
     fn junk(&mut self, author: ReplicaId, round: u64) -> Vec<Message> {
         let ahead = [2, 3, 5, 20, 90, ACCEPT_WINDOW - 1, ACCEPT_WINDOW, ACCEPT_WINDOW + 1, 1000];
-        let rounds: Vec<u64> = (0..6).map(|_| round + ahead[self.random(ahead.len() as u64) as usize]).collect();
+        let count = 1 + self.random(2 * MAX_SUSPENDED_BLOCKS as u64 / 10);
+        let rounds: Vec<u64> = (0..count).map(|_| round + ahead[self.random(ahead.len() as u64) as usize]).collect();
         rounds.into_iter().map(|round| self.invented(author, round)).collect()
     }
 

@@ -1,6 +1,7 @@
 //! An hour of load beside a replica that is slow or gone: what the others hold does not grow.
 
-use super::world::{Behaviour, DELAY, Schedule, World};
+use super::network::Schedule;
+use super::world::{Behaviour, DELAY, World};
 use super::*;
 
 /// A message usually takes half a second here: an hour has some thousands of rounds, several times what the order may still

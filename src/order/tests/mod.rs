@@ -5,9 +5,12 @@ mod adversary;
 mod blocks;
 mod checks;
 mod corrupt;
+mod disk;
 mod endurance;
+mod graphs;
 #[cfg(feature = "mutants")]
 mod mutants;
+mod network;
 mod races;
 mod scenarios;
 mod simulation;

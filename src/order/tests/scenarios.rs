@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use rand_core::RngCore;
 
-use super::world::{Behaviour, DELAY, Entry, Schedule, World};
+use super::network::Schedule;
+use super::world::{Behaviour, DELAY, Entry, World};
 use super::*;
 
 /// A graph that is drawn round by round: for each author the authors of its parents in the round before.

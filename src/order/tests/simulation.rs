@@ -1,6 +1,7 @@
 //! Whole clusters under many seeds. A failing seed is printed and replays the run.
 
-use super::world::{Behaviour, DELAY, Schedule, World};
+use super::network::Schedule;
+use super::world::{Behaviour, DELAY, World};
 use super::*;
 
 const END: u64 = 3000 * DELAY;

@@ -1,8 +1,9 @@
 //! The order under failure structures that are no threshold: both examples of Cachin, §4.3, with each maximal set that may
 //! fail corrupt; far more replicas than any threshold would stand.
 
+use super::network::Schedule;
 use super::simulation::run;
-use super::world::{Behaviour, Schedule};
+use super::world::Behaviour;
 use super::*;
 use crate::committee::FailProne;
 

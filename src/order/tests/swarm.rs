@@ -1,13 +1,15 @@
 //! Runs whose every option is drawn from the seed: committee, schedule, corrupt replicas, crashes, lost disks, load. All
 //! checkers ([`super::checks`]) look on.
 
-use super::world::{Behaviour, DELAY, Schedule, World};
+use super::network::Schedule;
+use super::world::{Behaviour, DELAY, World};
 use super::*;
 use rand_core::RngCore;
 
 const END: u64 = 600 * DELAY;
 
-const SCHEDULES: [Schedule; 4] = [Schedule::Uniform, Schedule::Wild, Schedule::Divided, Schedule::SlowLast];
+const SCHEDULES: [Schedule; 6] =
+    [Schedule::Uniform, Schedule::Wild, Schedule::Divided, Schedule::Quorums, Schedule::SlowLast, Schedule::Trailing];
 
 const CORRUPT: [Behaviour; 13] = [
     Behaviour::Dead,
@@ -37,12 +39,26 @@ impl Draw {
     }
 }
 
-/// Runs the world that `seed` draws; panics if a checker finds something.
+/// Runs the world or the graphs that `seed` draws; panics if a checker finds something.
 pub fn run(seed: u64) {
     let mut draw = Draw(ChaCha20Rng::seed_from_u64(seed));
+    if draw.below(3) == 0 { super::graphs::run(seed) } else { run_world(seed, draw) }
+}
+
+/// Submits `count` operations to drawn replicas of `to`, up to `until` delays from the start.
+fn submit(world: &mut World, draw: &mut Draw, to: &[u8], count: u64, until: u64, operations: &mut Vec<Vec<u8>>) {
+    for _ in 0..count {
+        let operation = format!("operation {}", operations.len()).into_bytes();
+        world.submit(1 + draw.below(until * DELAY), draw.one_of(to), &operation);
+        operations.push(operation);
+    }
+}
+
+/// Any committee, schedule and load, corrupt replicas, crashes and lost disks.
+fn run_world(seed: u64, mut draw: Draw) {
     let n = if draw.below(16) == 0 { 7 } else { 4 };
     let wave = if draw.below(4) == 0 { WaveLength::Four } else { WaveLength::Five };
-    let depth = if draw.below(4) == 0 { 40 } else { 10_000 };
+    let depth = draw.one_of(&[12, 25, 40, 10_000, 10_000, 10_000]);
     let schedule = draw.one_of(&SCHEDULES);
     let f = (n - 1) / 3;
     // Lost disks count within f.
@@ -57,40 +73,44 @@ pub fn run(seed: u64) {
     let correct: Vec<u8> = (0..n as u8).filter(|id| corrupt.iter().all(|(other, _)| other != id)).collect();
     let mut world = World::new(seed, Keys::new(n, wave, depth), schedule, &corrupt);
     world.check_coins = draw.below(4) == 0;
+    world.network.shown_every = (depth.min(60) / 2 + draw.below(depth.min(60))) * DELAY;
+    world.network.hold_back = draw.one_of(&[0, 30 * DELAY]);
+    world.network.ignorant_first = draw.below(2) == 0;
 
     let crashing = draw.one_of(&correct);
     let lively: Vec<u8> = correct.iter().copied().filter(|&id| id != crashing).collect();
     let mut operations = Vec::new();
-    let count = 2 + draw.below(8);
-    for i in 0..count {
-        let operation = format!("operation {i}").into_bytes();
-        world.submit(1 + draw.below(40 * DELAY), draw.one_of(&lively), &operation);
-        operations.push(operation);
-    }
-    // A replica that is cut just after it spoke, while nobody has heard it, is the one that could contradict itself.
-    let spoke = if draw.below(2) == 0 { 1 } else { 120 * DELAY };
-    let just_after = draw.below(2) == 0;
-    if just_after && (loses_disk || draw.below(2) == 0) {
-        world.submit(spoke, crashing, b"of the replica that is cut");
-    }
-    let cut = if just_after { spoke + draw.below(2 * DELAY) } else { draw.below(40 * DELAY) };
-    let longest = draw.one_of(&[DELAY, 20 * DELAY]);
-    let away = 1 + draw.below(longest);
-    if loses_disk {
-        world.lose_disk(cut, crashing, away);
-    } else if draw.below(2) == 0 {
-        world.crash(cut, crashing, Some(away));
-        for _ in 0..draw.below(4) {
-            world.crash(draw.below(60 * DELAY), crashing, Some(1 + draw.below(30 * DELAY)));
-        }
-    }
+    // Now and then, or all the time.
+    let (count, until) = draw.one_of(&[(3, 40), (8, 40), (40, 80)]);
+    submit(&mut world, &mut draw, &lively, count, until, &mut operations);
+    cut(&mut world, &mut draw, crashing, loses_disk);
     // Whoever starts again needs rounds to come back into.
     world.submit(200 * DELAY, draw.one_of(&lively), b"late");
     operations.push(b"late".to_vec());
     world.run(END);
-    world.check_validity(&operations);
+    // What falls below the floor is proposed anew by [`crate::replica::pool`], which is not here.
+    if depth > 40 {
+        world.check_validity(&operations);
+    }
     if corrupt.is_empty() {
         world.check_quiet();
+    }
+}
+
+/// Cuts a replica now and then: just after it spoke and while nobody has heard it, since then it could contradict itself.
+fn cut(world: &mut World, draw: &mut Draw, replica: u8, loses_disk: bool) {
+    for i in 0..draw.one_of(&[0, 1, 4]) {
+        let somewhen = draw.below(80 * DELAY);
+        let spoke = draw.one_of(&[1, 120 * DELAY, somewhen]) + i * 40 * DELAY;
+        let operation = format!("{i} of the replica that is cut").into_bytes();
+        world.submit(spoke, replica, &operation);
+        world.submit(spoke + 3 * DELAY, replica, &[&operation[..], b", once more"].concat());
+        let longest = draw.one_of(&[DELAY / 10, DELAY, 20 * DELAY]);
+        let (cut, away) = (spoke + draw.below(2 * DELAY), 1 + draw.below(longest));
+        match loses_disk {
+            true => world.lose_disk(cut, replica, away),
+            false => world.crash(cut, replica, Some(away)),
+        }
     }
 }
 

@@ -7,7 +7,10 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng};
 
 use super::super::startup::{Answer, Question, Startup};
+use super::disk::{Disk, Write};
+use super::network::{Network, Schedule};
 use super::*;
+use crate::crypto::digest::Digest;
 use crate::mutants::{Mutant, planted};
 use crate::rows::Table;
 
@@ -28,7 +31,7 @@ pub enum Message {
     Bytes(Vec<u8>),
 }
 
-enum Event {
+pub enum Event {
     Deliver { from: ReplicaId, to: ReplicaId, message: Message },
     Synced { replica: ReplicaId, life: u32, round: u64, writes: usize },
     Tick { replica: ReplicaId, life: u32 },
@@ -36,21 +39,6 @@ enum Event {
     Crash { replica: ReplicaId, restart_after: Option<u64> },
     LoseDisk { replica: ReplicaId, restart_after: u64 },
     Restart { replica: ReplicaId },
-}
-
-/// How messages are delayed.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Schedule {
-    /// Uniformly between half a delay and one and a half.
-    Uniform,
-    /// From nothing to ten delays.
-    Wild,
-    /// As uniform, but the block of whoever leads if leaders took turns comes thirty delays late.
-    AgainstTurns,
-    /// As uniform, but everything from and to the last replica takes ten times as long.
-    SlowLast,
-    /// Each block reaches a drawn half of the others soon and the rest some rounds later, so that votes are divided.
-    Divided,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -74,9 +62,9 @@ pub enum Behaviour {
     Malformed,
     /// Any time but the right one.
     LieAboutTime,
-    /// Twins with different parents, each to whom the dice say.
+    /// Twins with drawn parents, each to whom the dice say.
     Fork,
-    /// Blocks are made in time and shown up to sixty delays later.
+    /// Blocks are made in time and shown many at a time, much later.
     BackDate,
 }
 
@@ -85,44 +73,6 @@ pub enum Behaviour {
 pub struct Failure {
     pub checker: &'static str,
     pub detail: String,
-}
-
-#[derive(Clone)]
-enum Write {
-    Block(BlockRef, Vec<u8>),
-    Record(u64),
-    Rows(Vec<Row>),
-}
-
-#[derive(Default)]
-struct Disk {
-    writes: Vec<Write>,
-    synced: usize,
-    /// Even the record that the ceremony wrote is gone.
-    lost: bool,
-}
-
-type Rows = BTreeMap<(Table, Vec<u8>), Vec<u8>>;
-
-impl Disk {
-    fn read(&self) -> (BTreeMap<BlockRef, Vec<u8>>, Rows, Option<u64>) {
-        let (mut blocks, mut rows, mut record) = (BTreeMap::new(), Rows::new(), (!self.lost).then_some(0));
-        for write in self.writes.iter().cloned() {
-            match write {
-                Write::Block(reference, bytes) => drop(blocks.insert(reference, bytes)),
-                Write::Record(round) => record = Some(round),
-                Write::Rows(changed) => {
-                    for Row { table, key, value } in changed {
-                        match value {
-                            Some(value) => rows.insert((table, key), value),
-                            None => rows.remove(&(table, key)),
-                        };
-                    }
-                }
-            }
-        }
-        (blocks, rows, record)
-    }
 }
 
 /// One commit as a replica executed it.
@@ -165,7 +115,7 @@ struct Replica {
 pub struct World {
     pub keys: Keys,
     pub seed: u64,
-    schedule: Schedule,
+    pub network: Network,
     rng: ChaCha20Rng,
     now: u64,
     queue: BTreeMap<(u64, u64), Event>,
@@ -184,6 +134,8 @@ pub struct World {
     reported: BTreeSet<(ReplicaId, u32, ReplicaId, u64)>,
     /// Whether to look at coin shares: it costs five verifications a block.
     pub check_coins: bool,
+    /// Who lost its disk, until its first block after that is ordered.
+    without_disk: Option<ReplicaId>,
     pub faults: Vec<(ReplicaId, Fault)>,
     pub rounds_made: u64,
 }
@@ -206,7 +158,7 @@ impl World {
         let mut world = Self {
             keys,
             seed,
-            schedule,
+            network: Network::new(schedule),
             rng: ChaCha20Rng::seed_from_u64(seed),
             now: 0,
             queue: BTreeMap::new(),
@@ -219,6 +171,7 @@ impl World {
             slots: BTreeSet::new(),
             reported: BTreeSet::new(),
             check_coins: false,
+            without_disk: None,
             faults: Vec::new(),
             rounds_made: 0,
         };
@@ -275,6 +228,19 @@ impl World {
         self.seen.get(reference)
     }
 
+    /// The blocks of a slot that somebody sent.
+    pub fn sent_at(&self, round: u64, author: ReplicaId) -> Vec<BlockRef> {
+        let all =
+            BlockRef { round, author, digest: Digest([0; 32]) }..=BlockRef { round, author, digest: Digest([255; 32]) };
+        self.seen.range(all).map(|(name, _)| *name).collect()
+    }
+
+    /// Keeps a block that somebody sends.
+    pub fn note_sent(&mut self, block: Arc<VerifiedBlock>) -> Arc<VerifiedBlock> {
+        self.seen.insert(block.reference(), Arc::clone(&block));
+        block
+    }
+
     /// The last own block that a replica sent.
     pub fn last_of(&self, replica: ReplicaId) -> Option<Arc<VerifiedBlock>> {
         self.last.get(&replica).cloned()
@@ -282,6 +248,9 @@ impl World {
 
     /// Whether the slot of a block was not executed yet; it is now.
     pub fn take_slot(&mut self, block: &BlockRef) -> bool {
+        if self.sent(block).is_some_and(|block| block.header().gap && Some(block.author()) == self.without_disk) {
+            self.without_disk = None;
+        }
         self.slots.insert((block.round, block.author))
     }
 
@@ -305,9 +274,19 @@ impl World {
         self.rng.next_u64() % below
     }
 
-    fn schedule_at(&mut self, at: u64, event: Event) {
+    pub fn schedule_at(&mut self, at: u64, event: Event) {
         self.sent += 1;
         self.queue.insert((at, self.sent), event);
+    }
+
+    /// Takes the events of which `which` holds, with their times.
+    pub fn take_events(&mut self, which: impl Fn(&Event) -> bool) -> Vec<(u64, Event)> {
+        self.queue.extract_if(.., |_, event| which(event)).map(|((at, _), event)| (at, event)).collect()
+    }
+
+    /// The order of a replica that runs.
+    pub fn running(&self, replica: ReplicaId) -> Option<&Order> {
+        self.replicas[replica.index()].order.as_ref()
     }
 
     fn schedule_in(&mut self, delay: u64, event: Event) {
@@ -333,7 +312,7 @@ impl World {
                 if state.life == life
                     && let Some(order) = &mut state.order
                 {
-                    state.disk.synced = state.disk.synced.max(writes);
+                    state.disk.sync(writes);
                     let effects = order.persisted(round);
                     self.perform(replica, effects);
                 }
@@ -358,17 +337,22 @@ impl World {
                 state.order = None;
                 state.startup = None;
                 state.life += 1;
-                let unsynced = (state.disk.writes.len() - state.disk.synced) as u64;
+                let unsynced = state.disk.unsynced() as u64;
                 let kept = self.random(unsynced + 1) as usize;
-                let disk = &mut self.replicas[replica.index()].disk;
-                disk.writes.truncate(disk.synced + kept);
+                self.replicas[replica.index()].disk.cut(kept);
+                self.hold_back(replica);
                 if let Some(after) = restart_after {
                     self.schedule_in(after, Event::Restart { replica });
                 }
             }
+            // Lost disks count within f until the first block after the loss is ordered.
             Event::LoseDisk { replica, restart_after } => {
+                if self.without_disk.is_some() {
+                    return;
+                }
+                self.without_disk = Some(replica);
                 self.step(Event::Crash { replica, restart_after: Some(restart_after) });
-                self.replicas[replica.index()].disk = Disk { lost: true, ..Disk::default() };
+                self.replicas[replica.index()].disk = Disk::empty();
             }
             Event::Restart { replica } => self.restart(replica),
         }
@@ -426,20 +410,6 @@ impl World {
         }
     }
 
-    fn delay(&mut self, from: ReplicaId, to: ReplicaId, message: &Message) -> u64 {
-        let usual = DELAY / 2 + self.random(DELAY);
-        let n = self.replicas.len() as u64;
-        match (self.schedule, message) {
-            (Schedule::Wild, _) => self.random(10 * DELAY),
-            (Schedule::AgainstTurns, Message::Block(block)) if block.round() % n == u64::from(block.author().0) => {
-                usual + 30 * DELAY
-            }
-            (Schedule::SlowLast, _) if [from, to].contains(&r(n as u8 - 1)) => 10 * usual,
-            (Schedule::Divided, Message::Block(_)) if self.random(2) == 0 => usual + self.random(6) * DELAY,
-            _ => usual,
-        }
-    }
-
     fn send(&mut self, from: ReplicaId, to: ReplicaId, message: Message) {
         let delay = self.delay(from, to, &message);
         self.schedule_in(delay, Event::Deliver { from, to, message });
@@ -455,8 +425,7 @@ impl World {
             }
             Message::Bytes(bytes) => {
                 if let Ok(block) = VerifiedBlock::verify(&self.keys.public, bytes) {
-                    let block = Arc::new(block);
-                    self.seen.insert(block.reference(), Arc::clone(&block));
+                    let block = self.note_sent(Arc::new(block));
                     let effects = self.replicas[to.index()].order.as_mut().unwrap().receive(from, block);
                     self.perform(to, effects);
                 }
@@ -506,6 +475,9 @@ impl World {
             return from_disk(&|reference| (above + 1..above + 30).contains(&reference.round));
         }
         let (mut blocks, on_disk) = order.serve(refs, above, LIMIT);
+        if state.behaviour == Behaviour::Fork {
+            blocks.extend(refs.iter().filter_map(|name| self.sent(name)).cloned());
+        }
         if !on_disk.is_empty() {
             let chain =
                 |name: &BlockRef, of: &BlockRef| name.author == of.author && (above..of.round).contains(&name.round);
@@ -519,27 +491,28 @@ impl World {
             let state = &mut self.replicas[replica.index()];
             match effect {
                 Effect::Store(block) => {
-                    state.disk.writes.push(Write::Block(block.reference(), block.bytes().to_vec()));
+                    state.disk.write(Write::Block(block.reference(), block.bytes().to_vec()));
                 }
                 Effect::Persist(block) => {
                     if planted(Mutant::SentBeforeDurable) {
                         self.broadcast(replica, &block);
                     }
                     let state = &mut self.replicas[replica.index()];
-                    state.disk.writes.push(Write::Block(block.reference(), block.bytes().to_vec()));
-                    state.disk.writes.push(Write::Record(block.round()));
-                    let (life, writes, round) = (state.life, state.disk.writes.len(), block.round());
+                    let (writes, life, round) = (state.disk.write_own(&block), state.life, block.round());
                     let delay = self.random(DELAY / 4);
                     self.schedule_in(delay, Event::Synced { replica, life, round, writes });
                 }
                 Effect::Broadcast(block) => self.broadcast(replica, &block),
-                Effect::Send { to, block } => self.send(replica, to, Message::Block(block)),
+                Effect::Send { to, block } => {
+                    self.speak(replica, &block);
+                    self.send(replica, to, Message::Block(block));
+                }
                 Effect::Fetch { from, refs, above } => self.send(replica, from, Message::Fetch { refs, above }),
                 Effect::Commit(commit) => {
                     assert_eq!(commit.height, state.log.len() as u64 + 1, "seed {}", self.seed);
                     let entry = Entry::of(&commit);
                     state.log.push(entry.clone());
-                    state.disk.writes.push(Write::Rows(commit.rows));
+                    state.disk.write(Write::Rows(commit.rows));
                     if state.behaviour == Behaviour::Correct {
                         self.check_commit(replica, entry);
                     }
@@ -550,11 +523,23 @@ impl World {
                     }
                     self.faults.push((replica, fault));
                 }
-                Effect::Keep(rows) => state.disk.writes.push(Write::Rows(rows)),
+                Effect::Keep(rows) => state.disk.write(Write::Rows(rows)),
             }
         }
         self.check_bounds(replica);
         self.propose(replica);
+    }
+
+    /// A replica shows an own block to somebody.
+    fn speak(&mut self, replica: ReplicaId, block: &Arc<VerifiedBlock>) {
+        if self.behaviour(replica) == Behaviour::Correct {
+            let spoken = self.spoken.insert((block.round(), replica), block.reference());
+            let same = spoken.is_none_or(|spoken| spoken == block.reference());
+            self.require("no equivocation", same, || format!("replica {replica} contradicts itself: {block:?}"));
+            self.check_share(block);
+        }
+        self.note_sent(Arc::clone(block));
+        self.last.insert(replica, Arc::clone(block));
     }
 
     fn broadcast(&mut self, replica: ReplicaId, block: &Arc<VerifiedBlock>) {
@@ -566,16 +551,9 @@ impl World {
             }
             _ => None,
         };
-        if behaviour == Behaviour::Correct {
-            let spoken = self.spoken.insert((block.round(), replica), block.reference());
-            let same = spoken.is_none_or(|spoken| spoken == block.reference());
-            self.require("no equivocation", same, || format!("replica {replica} contradicts itself: {block:?}"));
-            self.check_share(block);
-        }
-        self.seen.insert(block.reference(), Arc::clone(block));
-        self.last.insert(replica, Arc::clone(block));
+        self.speak(replica, block);
         if self.behaviour(replica) == Behaviour::BackDate {
-            let delay = self.random(60 * DELAY);
+            let delay = self.network.shown_every - self.now % self.network.shown_every;
             for peer in self.keys.public.committee.ids().filter(|&peer| peer != replica) {
                 let message = Message::Block(Arc::clone(block));
                 self.schedule_in(delay, Event::Deliver { from: replica, to: peer, message });
