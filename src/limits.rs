@@ -215,6 +215,9 @@ pub const STORE_WRITE_BUFFERS: usize = 12 * 1024 * 1024;
 pub const STORE_WRITE_BUFFER: usize = 4 * 1024 * 1024;
 /// Bytes of RocksDB's write-ahead logs: what is read again at the start after a crash.
 pub const STORE_LOG: u64 = 32 * 1024 * 1024;
+/// Bytes of one file of blocks. Blocks come almost in the order of their rounds: a compaction rewrites the last file, whose
+/// rounds the new ones overlap, and no others.
+pub const STORE_BLOCKS_FILE: u64 = 8 * 1024 * 1024;
 /// Files that RocksDB holds open. Each keeps its index in memory.
 pub const STORE_OPEN_FILES: i32 = 128;
 

@@ -28,7 +28,13 @@ pub struct RocksReader {
 impl RocksReader {
     pub(super) fn open(path: &Path, options: &Options) -> Result<Self, StoreError> {
         let cache = Cache::new_lru_cache(limits::STORE_BLOCK_CACHE);
-        let families = [META, ROWS, BLOCKS].map(|name| ColumnFamilyDescriptor::new(name, family_options(&cache)));
+        let families = [META, ROWS, BLOCKS].map(|name| {
+            let mut options = family_options(&cache);
+            if name == BLOCKS {
+                options.set_target_file_size_base(limits::STORE_BLOCKS_FILE);
+            }
+            ColumnFamilyDescriptor::new(name, options)
+        });
         let database = DB::open_cf_descriptors(options, database_path(path), families)
             .map_err(|error| database_error(path, &error))?;
         Ok(Self { database: Arc::new(database), path: path.into() })
