@@ -55,7 +55,7 @@ mutants! {
     // --- the graph and the decision rule ---
     /// A block supports the twin that came first here, not the one in its past.
     SupportByArrival,
-    /// A leader's block is voted for however late it came: back-dated ones lead.
+    /// A leader counts as timely however late it came: back-dated ones order themselves.
     LateLeaders,
     /// A block of the decision round certifies what it has votes next to, not what they vote for.
     CertificateWithoutSupport,
@@ -69,6 +69,13 @@ mutants! {
     AnchorTooNear,
     /// An anchor commits a leader that it has in its past, certified or not.
     AnchorNeedsNoCertificate,
+
+    /// How much a leader orders, while that is open, is taken for as little as it may be.
+    OpenExtentIsArrived,
+    /// Timely certificates of a kernel let a leader order its whole history.
+    WholeByKernel,
+    /// Whether an anchor's past has a timely certificate is read off the own graph.
+    ExtentByOwnGraph,
 
     // --- the order inside a commit ---
     /// Blocks are ordered by their own round: back-dated ones come first.

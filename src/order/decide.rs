@@ -132,6 +132,7 @@ impl Decisions {
         let taken = match *self.decided.get(&slot)? {
             Decision::Commit(leader, Some(extent)) => Some((leader, extent)),
             Decision::Skip => None,
+            Decision::Commit(leader, None) if planted(Mutant::OpenExtentIsArrived) => Some((leader, Extent::Arrived)),
             Decision::Commit(_, None) | Decision::Undecided => return None,
         };
         self.decided.remove(&slot);
@@ -175,7 +176,7 @@ impl Rule<'_> {
     fn direct_extent(&self, block: Handle) -> Option<Extent> {
         let committee = &self.public.committee;
         let timely = self.authors(self.decision_round(), |certificate| self.certifies_timely(certificate, block));
-        if committee.is_quorum(timely) {
+        if committee.is_quorum(timely) || planted(Mutant::WholeByKernel) && committee.is_kernel(timely) {
             return Some(Extent::Whole);
         }
         let late = self.authors(self.vote_round(), |voter| !self.finds_timely(voter, block));
@@ -191,7 +192,11 @@ impl Rule<'_> {
         let certified = |block| certified(block) || uncertified;
         let found = self.the_one(self.dag.twins(self.round, self.leader).filter(|&block| certified(block)))?;
         let Some(block) = found else { return Ok(Decision::Skip) };
-        let timely = certificates.iter().any(|&certificate| self.certifies_timely(certificate, block));
+        let all = || self.authors(self.decision_round(), |certificate| self.certifies_timely(certificate, block));
+        let timely = match planted(Mutant::ExtentByOwnGraph) {
+            true => !all().is_empty(),
+            false => certificates.iter().any(|&certificate| self.certifies_timely(certificate, block)),
+        };
         Ok(Decision::Commit(block, Some(if timely { Extent::Whole } else { Extent::Arrived })))
     }
 
