@@ -13,6 +13,8 @@ fn a_replica_that_missed_20000_operations_rejoins_at_a_signed_head_with_a_vetera
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stdout));
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["equal"], true, "{report}");
+    let (answered, without) = (&report["answered_meanwhile"], &report["without_data"]);
+    assert!(answered.as_u64().unwrap() > 0 && *without == 0, "it serves what it had: {report}");
     assert!(report["commits_compared"].as_u64().unwrap() >= 1000, "{report}");
     assert!(report["copied_bytes"].as_u64().unwrap() > 1_000_000, "{report}");
 }

@@ -22,6 +22,7 @@ use crate::directory::name::Name;
 use crate::directory::operation::{Action, Operation, RecordChange, SignedOperation};
 use crate::directory::rrset::{Rrset, Rtype};
 use crate::directory::{Directory, Timestamp};
+use crate::dns::{Transport, respond};
 use crate::limits::{BENCH_PORT_BASE, BENCH_RECOVERY_COMMITS, OPERATION_VALIDITY_MS};
 use crate::node::ceremony::{Deal, Primes};
 use crate::replica::door;
@@ -74,6 +75,8 @@ struct Outcome {
     caught_up: Duration,
     bytes: u64,
     rows: u64,
+    /// Questions that it answered between its start and the join, and of these without the data.
+    answered: (u64, u64),
     commits: usize,
     equal: bool,
 }
@@ -126,9 +129,12 @@ impl Args {
         let back = Instant::now();
         world.start(AWAY)?;
         let away = Arc::clone(&world.shown[AWAY.index()]);
+        let mut answered = (0, 0);
         while !away.joined.load(Ordering::Relaxed) {
             anyhow::ensure!(back.elapsed() < PATIENCE, "it did not join at a signed head within {PATIENCE:?}");
             world.round(10, 10)?;
+            answered.0 += 1;
+            answered.1 += u64::from(!still_serves(&away));
             std::thread::sleep(Duration::from_millis(20));
         }
         let (at, copied) = away.join.lock().expect("no panic while it is held").expect("it joined by a copy");
@@ -153,29 +159,42 @@ impl Args {
         for id in 0..4 {
             world.stop(ReplicaId(id))?;
         }
-        Ok(Outcome { missed, joined: at - back, caught_up, bytes: copied.total, rows, commits, equal })
+        Ok(Outcome { missed, joined: at - back, caught_up, bytes: copied.total, rows, answered, commits, equal })
     }
 
     fn report(&self, outcome: &Outcome) -> Report {
-        let Outcome { missed, joined, caught_up, bytes, rows, commits, equal } = outcome;
+        let Outcome { missed, joined, caught_up, bytes, rows, answered, commits, equal } = outcome;
         let seconds = |time: &Duration| round(time.as_secs_f64(), 100.0);
         let json = json!({
             "operations": self.operations, "missed_seconds": seconds(missed), "joined_seconds": seconds(joined),
             "caught_up_seconds": seconds(caught_up), "copied_bytes": bytes, "rows": rows, "commits_compared": commits,
-            "equal": equal,
+            "answered_meanwhile": answered.0, "without_data": answered.1, "equal": equal,
         });
         let verdict = if *equal { "equal to a veteran's after each" } else { "NOT a veteran's" };
         let text = format!(
             "missed {} operations in {} s\njoined at a signed head after {} s ({:.1} MiB of state, now {rows} rows)\n\
-             caught up after {} s\nroots over {commits} further commits: {verdict}\n",
+             answered {} of {} questions meanwhile with what it had\ncaught up after {} s\nroots over {commits} further commits: {verdict}\n",
             self.operations,
             seconds(missed),
             seconds(joined),
             *bytes as f64 / 1048576.0,
+            answered.0 - answered.1,
+            answered.0,
             seconds(caught_up),
         );
         Report::accepted(text, json)
     }
+}
+
+/// Whether a replica answers the question for a name of the zone file with its signed address, as over DNS.
+fn still_serves(shown: &Shown) -> bool {
+    // www.names.example. A IN, with the DO bit (RFC 6891).
+    const QUERY: &[u8] = b"\x12\x34\0\0\0\x01\0\0\0\0\0\x01\x03www\x05names\x07example\0\0\x01\0\x01\
+        \0\0\x29\x10\0\0\0\x80\0\0\0";
+    let mut answer = Vec::new();
+    respond(&shown.view.load(), QUERY, Transport::Stream, &mut answer);
+    // NOERROR, and the addresses with their signature.
+    answer.len() > 12 && answer[3] & 0x0f == 0 && answer[7] >= 2
 }
 
 impl World {

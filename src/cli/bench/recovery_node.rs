@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
+
 use crate::cli::operation::local_time;
 use crate::committee::ReplicaId;
 use crate::config::{ReplicaConfig, SecretBundle};
@@ -23,6 +25,7 @@ use crate::rows::Row;
 use crate::store::rocks::{RocksReader, RocksStore};
 use crate::store::serve::{StateServer, tree_of};
 use crate::store::tree::StateTree;
+use crate::store::view::View;
 use crate::store::{Batch, Durability, Read, Store};
 
 pub enum Input {
@@ -44,6 +47,8 @@ pub struct Shown {
     /// Rows under its newest signed head.
     pub rows: AtomicU64,
     pub joined: AtomicBool,
+    /// What its readers see, as in `node::core`.
+    pub view: ArcSwap<View>,
     /// When it had joined at the signed head, and what it copied.
     pub join: Mutex<Option<(Instant, SyncProgress)>>,
     pub roots: Mutex<BTreeMap<u64, Digest>>,
@@ -81,6 +86,7 @@ pub fn start(
     let (links, shown) = (Arc::clone(links), Arc::clone(shown));
     let pending = Batch::default();
     let (server, checker, copied) = (None, None, None);
+    shown.view.store(Arc::new(replica.view()));
     let mut node = Node { me, replica, store, pending, links, shown, server, checker, restart, copied };
     let thread = std::thread::Builder::new().name(format!("replica-{}", me.0)).spawn(move || {
         node.connect(inputs);
@@ -184,7 +190,11 @@ impl Node {
                     let answer = self.replica.answer_fetch(&refs, above, &self.store)?;
                     self.send(to, answer)?;
                 }
-                Effect::Expose { .. } => {}
+                Effect::Expose { zones } => {
+                    if zones {
+                        self.shown.view.store(Arc::new(self.replica.view()));
+                    }
+                }
                 Effect::Fault { culprit, what } => anyhow::bail!("{culprit} is said to be at fault: {what}"),
                 Effect::KeepCopy { height } => {
                     self.flush()?;
@@ -223,6 +233,7 @@ impl Node {
         for peer in peers.into_iter().filter(|peer| *peer != self.me) {
             effects.extend(self.replica.connected(peer));
         }
+        self.shown.view.store(Arc::new(self.replica.view()));
         *self.shown.join.lock().expect("as above") = self.copied.map(|copied| (Instant::now(), copied));
         self.shown.joined.store(true, Ordering::Relaxed);
         Ok(effects)
