@@ -160,7 +160,8 @@ fn a_replica_loses_its_disk_has_it_set_back_or_damaged_and_rejoins_under_its_nam
     let older = bed.bed.folder.path().join("older");
     copy_folder(&bed.data(2), &older);
     bed.start_replica(2);
-    bed.is_needed_and_speaks(2, 1);
+    bed.change(2);
+    bed.catches_up(2);
     bed.kill(2);
     fs::remove_dir_all(bed.data(2)).unwrap();
     copy_folder(&older, &bed.data(2));
