@@ -265,6 +265,9 @@ pub const PRUNE_STEP_ROUNDS: u64 = 1024;
 pub const SYNC_CHUNK: usize = 1024 * 1024;
 /// Ticks that a peer may take for one piece of the state before others are asked: 5 s for a megabyte.
 pub const SYNC_PATIENCE: u64 = 20;
+/// Rows of the state for which a peer is given one tick more for its first piece: it reads all of them for an index, some
+/// 200,000 a second if its machine has time.
+pub const SYNC_ROWS_INDEXED_PER_TICK: u64 = 20_000;
 
 // --- peer ---
 

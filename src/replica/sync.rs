@@ -32,7 +32,7 @@ use super::heads::SignedHead;
 use super::message::{PeerMessage, StatePart};
 use crate::committee::{ReplicaId, ReplicaSet};
 use crate::crypto::digest::Digest;
-use crate::limits::{MAX_FETCH, SYNC_CHUNK, SYNC_PATIENCE};
+use crate::limits::{MAX_FETCH, SYNC_CHUNK, SYNC_PATIENCE, SYNC_ROWS_INDEXED_PER_TICK};
 use crate::order::{BlockRef, OrderPublic, VerifiedBlock, settled_block};
 use crate::rows::{Row, Table};
 use crate::store::serve::{StateServer, for_each_row, read_manifest, starts, tree_of};
@@ -93,6 +93,8 @@ pub(super) struct Sync {
     /// Runs of buckets that nobody is asked for.
     waiting: VecDeque<Range<usize>>,
     jobs: BTreeMap<ReplicaId, Job>,
+    /// Peers that gave a piece of this state.
+    answered: ReplicaSet,
     /// Peers that take no part any more.
     given_up: ReplicaSet,
     /// Blocks to come.
@@ -222,6 +224,7 @@ impl Sync {
             layout: None,
             waiting: VecDeque::new(),
             jobs: BTreeMap::new(),
+            answered: ReplicaSet::EMPTY,
             given_up: ReplicaSet::EMPTY,
             frontier: Vec::new(),
             done: 0,
@@ -269,7 +272,9 @@ impl Sync {
             }
             let Some(what) = self.next_job() else { break };
             steps.push(Step::Send { to: peer, message: self.request(&what) });
-            self.jobs.insert(peer, Job { what, until: self.tick + SYNC_PATIENCE });
+            let indexes =
+                if self.answered.contains(peer) { 0 } else { self.signed.head.rows / SYNC_ROWS_INDEXED_PER_TICK };
+            self.jobs.insert(peer, Job { what, until: self.tick + SYNC_PATIENCE + indexes });
         }
         steps
     }
@@ -322,6 +327,7 @@ impl Sync {
         let Some(job) = self.jobs.get_mut(&from).filter(|_| height == self.signed.head.height) else {
             return Vec::new();
         };
+        self.answered.insert(from);
         let judged = match (&mut job.what, part) {
             (Asked::Manifest, StatePart::Manifest) => {
                 self.jobs.remove(&from);

@@ -232,3 +232,16 @@ fn an_answer_to_another_question_changes_nothing() {
     };
     assert!(copy(21, usize::MAX, elsewhere).0.is_empty());
 }
+
+#[test]
+fn a_peer_that_reads_a_large_state_for_its_first_piece_is_given_the_time() {
+    let (_, mut signed) = veteran();
+    signed.head.rows = 1_000_000;
+    let peers: ReplicaSet = (0..2).map(ReplicaId).collect();
+    let (mut sync, _) = Sync::begin(ME, signed);
+    assert_eq!(sync.ask(peers).len(), 1);
+    for _ in 0..SYNC_PATIENCE + 1_000_000 / SYNC_ROWS_INDEXED_PER_TICK {
+        assert!(sync.tick(peers).is_empty() && !sync.is_alone(peers));
+    }
+    assert!(sync.tick(peers).is_empty() && sync.is_alone(peers));
+}
