@@ -88,7 +88,7 @@ fn run_world(seed: u64, mut draw: Draw) {
     world.submit(200 * DELAY, draw.one_of(&lively), b"late");
     operations.push(b"late".to_vec());
     world.run(END);
-    // What falls below the floor is proposed anew by [`crate::replica::pool`], which is not here.
+    // What falls below the floor is proposed anew by the pool of the replica, which is not here.
     if depth > 40 {
         world.check_validity(&operations);
     }
