@@ -1,6 +1,7 @@
 # make demo   four replicas on this machine, serving a small signed zone
 # make test   every test, with real resolvers and clients
 # make simulate  2,000 universes of whole replicas, each from a seed
+# make twins  a sample of the Twins family: one replica twice, every partition and coin of three rounds
 # make mutants  planted bugs: which checker finds each, after how many seeds
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -18,11 +19,12 @@ ZONES ?= zones/names.example.zone
 PORT_BASE ?= 5300
 SEED ?= 0
 SEEDS ?= 2000
+SCENARIOS ?= 2000
 
-.PHONY: help setup demo build release test simulate mutants lint bench
+.PHONY: help setup demo build release test simulate twins mutants lint bench
 
 help:
-	@sed -n '1,4s/^# //p' Makefile
+	@sed -n '1,5s/^# //p' Makefile
 
 # Asks for what is missing, once; does nothing when all is there.
 setup:
@@ -57,6 +59,9 @@ test: setup $(ROCKSDB_DIR)/librocksdb.a
 # Whole replicas under virtual time, one universe for each seed. In CI the build is that of `make test`.
 simulate: setup $(ROCKSDB_DIR)/librocksdb.a
 	$(CARGO) run --quiet --features misbehave,fixtures -- simulate --seed $(SEED) --seeds $(SEEDS)
+
+twins: setup $(ROCKSDB_DIR)/librocksdb.a
+	$(CARGO) run --quiet --features misbehave,fixtures -- simulate --twins --seed $(SEED) --count $(SCENARIOS)
 
 mutants: setup $(ROCKSDB_DIR)/librocksdb.a
 	$(CARGO) test --lib --features misbehave,fixtures,mutants no_planted_bug_survives -- --nocapture

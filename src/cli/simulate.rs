@@ -1,16 +1,19 @@
 //! `torrens simulate`
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use super::output::{Exit, Failure, Report, table};
+use crate::config;
 use crate::sim::adversary::{STRATEGIES, Strategy};
 use crate::sim::run::{self, Totals, run_many};
-use crate::sim::{Keyring, Options, Primes};
+use crate::sim::{Keyring, Options, Primes, twins};
 
 /// Run whole replicas under virtual time, with everything that can go wrong drawn from a seed
 #[derive(Debug, clap::Args)]
@@ -19,6 +22,10 @@ use crate::sim::{Keyring, Options, Primes};
   torrens simulate --seed 0 --seeds 2000           many; the first that fails prints the line that replays it
   torrens simulate --seed 0 --minutes 60           as many as an hour holds
   torrens simulate --seed 7 --adversary twins      with this kind of corrupt replica
+  torrens simulate --seed 7 --structure config/classes-9.toml
+                                                   one of its fail-prone sets is corrupt
+  torrens simulate --twins --count 5000            scenarios of the Twins family, drawn by the seed
+  torrens simulate --twins --from 0 --count 50000  those with these numbers
   torrens simulate --list                          what kinds there are")]
 pub struct Args {
     /// The first seed
@@ -33,12 +40,27 @@ pub struct Args {
     /// Replicas; drawn from the seed if left out
     #[arg(long, value_parser = clap::value_parser!(u8).range(1..=16))]
     replicas: Option<u8>,
+    /// Which replicas there are, and which may fail together; corrupt are those of one such set
+    #[arg(long, value_name = "FILE", conflicts_with = "replicas")]
+    structure: Option<PathBuf>,
+    /// Real signatures under heads, and every share checked by every replica, as one seed in fifty has them
+    #[arg(long)]
+    real: bool,
     /// The strategy of every corrupt replica; drawn from the seed if left out
     #[arg(long, value_parser = strategy)]
     adversary: Option<&'static Strategy>,
     /// End each run after so many events
     #[arg(long)]
     steps: Option<u64>,
+    /// Scenarios of the Twins family instead: four replicas and a twin of one, partitions in three rounds, all coins
+    #[arg(long, conflicts_with_all = ["replicas", "structure", "real", "adversary", "steps", "seeds"])]
+    twins: bool,
+    /// The first scenario's number, and those that follow it; drawn from the seed if left out
+    #[arg(long, value_name = "NUMBER", requires = "twins")]
+    from: Option<u64>,
+    /// How many scenarios
+    #[arg(long, default_value_t = 1000, requires = "twins")]
+    count: u64,
     /// Threads; as many as the machine has cores if left out
     #[arg(long)]
     threads: Option<usize>,
@@ -56,9 +78,21 @@ impl Args {
         if self.list {
             return Ok(list());
         }
-        let options =
-            Options { replicas: self.replicas.map(usize::from), adversary: self.adversary, steps: self.steps };
-        let keyring = Keyring::new(Primes::at_hand());
+        if self.twins {
+            return Ok(self.many_twins());
+        }
+        let structure = |path: &PathBuf| {
+            let committee = config::structure::read(path).map_err(|error| Failure::Usage(error.to_string()))?;
+            Ok::<_, Failure>((path.display().to_string(), committee))
+        };
+        let options = Options {
+            replicas: self.replicas.map(usize::from),
+            adversary: self.adversary,
+            steps: self.steps,
+            structure: self.structure.as_ref().map(structure).transpose()?,
+            real: self.real,
+        };
+        let keyring = self.keyring();
         if self.seeds == 1 && self.minutes.is_none() {
             return Ok(one(&run::run_checked(self.seed, &options, &keyring), &options));
         }
@@ -67,30 +101,111 @@ impl Args {
         Ok(many(&totals, &options, started.elapsed()))
     }
 
-    fn many(&self, options: &Options, keyring: &Keyring, started: Instant) -> Totals {
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-        let limit = self.minutes.map(|minutes| Duration::from_secs(60 * minutes));
-        let bar = ProgressBar::new(limit.map_or(self.seeds, |limit| limit.as_secs()));
-        let unit = if limit.is_some() { "s" } else { "seeds" };
+    /// Keys of simulated networks. Without primes at hand the first network takes minutes, and says so.
+    fn keyring(&self) -> Keyring {
+        let primes = Primes::at_hand();
+        if primes.take_long() {
+            let _ = writeln!(
+                std::io::stderr(),
+                "looking for two safe primes for the keys of the simulated networks: some minutes, once"
+            );
+        }
+        Keyring::new(primes)
+    }
+
+    /// Scenarios in turn, or drawn by the seed.
+    fn many_twins(&self) -> Report {
+        let keyring = self.keyring();
+        let started = Instant::now();
+        let bar = ProgressBar::new(self.limit().map_or(self.count, |limit| limit.as_secs()));
+        bar.set_style(self.style("scenarios"));
+        std::panic::set_hook(Box::new(|_| {}));
+        let enough = |outcomes: &twins::Outcomes, given: u64| {
+            bar.set_position(self.limit().map_or(outcomes.scenarios, |_| started.elapsed().as_secs()));
+            bar.set_message(format!("{} scenarios, {} commits", outcomes.scenarios, outcomes.commits));
+            self.limit().map_or(given >= self.count, |limit| started.elapsed() >= limit)
+        };
+        let from = self.from.map_or(twins::Numbers::Drawn { seed: self.seed }, twins::Numbers::From);
+        let outcomes = twins::run_many(from, self.threads(), &keyring, &enough);
+        let _ = std::panic::take_hook();
+        bar.finish_and_clear();
+        twins_report(&outcomes, started.elapsed())
+    }
+
+    fn limit(&self) -> Option<Duration> {
+        self.minutes.map(|minutes| Duration::from_secs(60 * minutes))
+    }
+
+    fn threads(&self) -> usize {
+        self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get))
+    }
+
+    /// A bar over seconds, or over so many `things`.
+    fn style(&self, things: &str) -> ProgressStyle {
+        let unit = if self.minutes.is_some() { "s" } else { things };
         let template = format!("{{bar:40}} {{pos}}/{{len}} {unit}, {{msg}}");
-        bar.set_style(ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+        ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar())
+    }
+
+    fn many(&self, options: &Options, keyring: &Keyring, started: Instant) -> Totals {
+        let limit = self.limit();
+        let bar = ProgressBar::new(limit.map_or(self.seeds, |limit| limit.as_secs()));
+        bar.set_style(self.style("seeds"));
         // A panic inside a run is its result, not something to print in the middle of the bar.
         std::panic::set_hook(Box::new(|_| {}));
         let enough = |totals: &Totals, given: u64| {
             bar.set_position(limit.map_or(totals.seeds, |_| started.elapsed().as_secs()));
             bar.set_message(format!(
-                "{} seeds, {} events, {} h",
+                "{} seeds, {} events, {} virtual, {} failed",
                 totals.seeds,
                 totals.events,
-                totals.virtual_ms / 3_600_000
+                hours(totals.virtual_ms),
+                totals.failed.len()
             ));
             limit.map_or(given >= self.seeds, |limit| started.elapsed() >= limit)
         };
-        let totals = run_many(self.seed, self.threads.unwrap_or(cores), options, keyring, &enough);
+        let totals = run_many(self.seed, self.threads(), options, keyring, &enough);
         let _ = std::panic::take_hook();
         bar.finish_and_clear();
         totals
     }
+}
+
+fn twins_report(outcomes: &twins::Outcomes, took: Duration) -> Report {
+    let mut text = format!(
+        "{} scenarios of {} in {:.1} s: {} commits, {} blocks ordered, the twins accused in {}, some block not ordered in time in {}\n",
+        outcomes.scenarios,
+        twins::SCENARIOS,
+        took.as_secs_f64(),
+        outcomes.commits,
+        outcomes.blocks,
+        outcomes.equivocations,
+        outcomes.unordered
+    );
+    let replay = |number: u64| format!("torrens simulate --twins --from {number} --count 1");
+    for (number, what) in &outcomes.failed {
+        let _ = write!(text, "FAILED scenario {number}: {what}\nreplay: {}\n", replay(*number));
+    }
+    let failed = outcomes.failed.iter();
+    let failed = failed.map(|(number, what)| json!({ "scenario": number, "what": what, "replay": replay(*number) }));
+    let json = json!({
+        "scenarios": outcomes.scenarios,
+        "of": twins::SCENARIOS,
+        "seconds": took.as_secs_f64(),
+        "commits": outcomes.commits,
+        "blocks": outcomes.blocks,
+        "accused": outcomes.equivocations,
+        "unordered": outcomes.unordered,
+        "failed": failed.collect::<Vec<_>>(),
+    });
+    let exit = if outcomes.failed.is_empty() { Exit::Accepted } else { Exit::Refused };
+    Report { exit, text, json }
+}
+
+/// Hours, minutes and seconds.
+fn hours(ms: u64) -> String {
+    let seconds = ms / 1000;
+    format!("{}:{:02}:{:02} h", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
 fn list() -> Report {
@@ -150,11 +265,11 @@ fn to_json(report: &run::Report, options: &Options) -> Value {
 
 fn many(totals: &Totals, options: &Options, took: Duration) -> Report {
     let mut text = format!(
-        "{} seeds in {:.1} s: {} events, {:.1} h of virtual time, {} rounds, {} commits\n",
+        "{} seeds in {:.1} s: {} events, {} of virtual time, {} rounds, {} commits\n",
         totals.seeds,
         took.as_secs_f64(),
         totals.events,
-        totals.virtual_ms as f64 / 3_600_000.0,
+        hours(totals.virtual_ms),
         totals.rounds,
         totals.commits
     );
@@ -191,4 +306,21 @@ fn many(totals: &Totals, options: &Options, took: Duration) -> Report {
     });
     let exit = if totals.failed.is_empty() { Exit::Accepted } else { Exit::Refused };
     Report { exit, text, json }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::plan;
+
+    #[test]
+    fn the_structures_that_seeds_draw_are_those_of_the_ready_configurations() {
+        let read = |name| config::structure::read(&PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("config").join(name));
+        let same = |name, drawn: crate::committee::Committee| {
+            let read = read(name).unwrap();
+            assert!(read.fail_prone_sets() == drawn.fail_prone_sets() && read.len() == drawn.len());
+        };
+        same("classes-9.toml", plan::nine());
+        same("sites-and-systems-16.toml", plan::sixteen());
+    }
 }

@@ -26,6 +26,7 @@
 //! - The proof has the commitments in place of the challenge: 32 bytes more, but only so can proofs be added up.
 //! - The random numbers of a batch are hashed from the batch: who makes a share learns them only by trying, 2^128 times.
 
+mod memory;
 mod weighted_sum;
 
 use std::fmt;
@@ -38,6 +39,7 @@ use rand_core::CryptoRngCore;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, Zeroizing};
 
+pub use self::memory::CoinMemory;
 use self::weighted_sum::WeightedSum;
 use super::lsss::Sharing;
 use crate::committee::{Committee, ReplicaId, ReplicaSet};
@@ -131,6 +133,7 @@ impl fmt::Debug for CoinValue {
 pub struct CoinSecret {
     index: ReplicaId,
     rows: Vec<SecretRow>,
+    memory: Option<CoinMemory>,
 }
 
 struct SecretRow {
@@ -173,13 +176,23 @@ impl CoinSecret {
         let (scalars, rest) = scalars.as_chunks::<32>();
         (rest.is_empty() && scalars.len() <= MAX_SHARES_PER_REPLICA).then_some(())?;
         let row = |bytes: &[u8; 32]| Some(SecretRow::new(&Zeroizing::new(canonical(bytes)?)));
-        Some(Self { index: ReplicaId(index), rows: scalars.iter().map(row).collect::<Option<_>>()? })
+        Some(Self { index: ReplicaId(index), rows: scalars.iter().map(row).collect::<Option<_>>()?, memory: None })
     }
 
     /// This replica's shares of `coin`.
     pub fn shares(&self, coin: impl Into<CoinBase>) -> Vec<CoinShare> {
         let coin = coin.into();
-        self.rows.iter().map(|row| row.share(self.index, &coin)).collect()
+        let make = || self.rows.iter().map(|row| row.share(self.index, &coin)).collect();
+        match &self.memory {
+            Some(memory) => memory.made(self.index, &coin.name, make),
+            None => make(),
+        }
+    }
+
+    /// Makes each share once for all that have this memory, which is of this key alone.
+    #[must_use]
+    pub fn remembering(self, memory: &CoinMemory) -> Self {
+        Self { memory: Some(memory.clone()), ..self }
     }
 }
 
@@ -218,6 +231,7 @@ pub struct CoinPublic {
     sharing: Sharing,
     /// By row.
     keys: Vec<(RistrettoPoint, CompressedRistretto)>,
+    memory: Option<CoinMemory>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -246,7 +260,7 @@ impl TryFrom<EncodedPublic> for CoinPublic {
             Ok((point.ok_or("a verification key of the coin is not a point of the group")?, compressed))
         };
         let keys = encoded.keys.into_iter().map(decode).collect::<Result<_, Self::Error>>()?;
-        Ok(Self { committee: encoded.committee, sharing, keys })
+        Ok(Self { committee: encoded.committee, sharing, keys, memory: None })
     }
 }
 
@@ -262,13 +276,13 @@ pub fn deal(committee: &Committee, rng: &mut impl CryptoRngCore) -> (CoinPublic,
     let secret = Zeroizing::new(Scalar::random(rng));
     let exponents = sharing.deal(&*secret, rng);
     let rows_of = |index| sharing.rows_of(index).map(|row| SecretRow::new(&exponents[row])).collect();
-    let secrets = committee.ids().map(|index| CoinSecret { index, rows: rows_of(index) }).collect();
+    let secrets = committee.ids().map(|index| CoinSecret { index, rows: rows_of(index), memory: None }).collect();
     let point = |exponent| {
         let point = RistrettoPoint::mul_base(exponent);
         (point, point.compress())
     };
     let keys = exponents.iter().map(point).collect();
-    (CoinPublic { committee: committee.clone(), sharing, keys }, secrets)
+    (CoinPublic { committee: committee.clone(), sharing, keys, memory: None }, secrets)
 }
 
 impl CoinPublic {
@@ -298,7 +312,23 @@ impl CoinPublic {
         coin: impl Into<CoinBase>,
         shares: &[(ReplicaId, &[CoinShare])],
     ) -> Option<Vec<VerifiedShares>> {
-        let CoinBase { ref name, point: base } = coin.into();
+        let coin = coin.into();
+        let Some(memory) = &self.memory else { return self.verify_batch(&coin, shares) };
+        // One by one: the same shares come back in other company.
+        let each = shares.iter().map(|&(author, shares)| {
+            memory.checked(author, &coin.name, shares, || self.verify_batch(&coin, &[(author, shares)])?.pop())
+        });
+        each.collect()
+    }
+
+    /// Checks each author's shares once for all that have this memory, which is of this key alone.
+    #[must_use]
+    pub fn remembering(self, memory: &CoinMemory) -> Self {
+        Self { memory: Some(memory.clone()), ..self }
+    }
+
+    fn verify_batch(&self, coin: &CoinBase, shares: &[(ReplicaId, &[CoinShare])]) -> Option<Vec<VerifiedShares>> {
+        let CoinBase { name, point: base } = coin;
         let count = shares.iter().map(|(_, shares)| shares.len()).sum::<usize>();
         let mut verified = Vec::with_capacity(shares.len());
         // The equations' sum: the two bases, then each share's points.
@@ -327,7 +357,7 @@ impl CoinPublic {
             verified.push(VerifiedShares { author, name: *name, points: values });
         }
         scalars.extend([of_generator, of_base]);
-        points.extend([RISTRETTO_BASEPOINT_POINT, base]);
+        points.extend([RISTRETTO_BASEPOINT_POINT, *base]);
         RistrettoPoint::vartime_multiscalar_mul(scalars, points).is_identity().then_some(verified)
     }
 

@@ -32,7 +32,7 @@ use crate::limits::{CORE_INPUTS, HEAD_INTERVAL_MS, MAX_ENVELOPE_CHECKS, NONCES_A
 use crate::order::{OrderPublic, VerifyEach};
 use crate::peer::{Mesh, MeshConfig, MeshHandle, PeerAddress};
 use crate::replica::genesis::Genesis;
-use crate::replica::heads::HeadKeys;
+use crate::replica::heads::{HeadKeys, ThresholdKey};
 use crate::replica::recovery::{self, RecoverError, Recovery};
 use crate::replica::rsa::AuthorityShare;
 use crate::replica::{Effect, FarBehind, Parts, Replica};
@@ -235,7 +235,10 @@ pub fn recover(
         recovered: order,
         machine,
         heads,
-        head_keys: HeadKeys { public: genesis.heads.clone(), secret, interval_ms: HEAD_INTERVAL_MS },
+        head_keys: HeadKeys {
+            signing: Box::new(ThresholdKey { public: genesis.heads.clone(), secret }),
+            interval_ms: HEAD_INTERVAL_MS,
+        },
         staged,
         signer,
         own_last,

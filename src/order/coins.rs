@@ -48,8 +48,7 @@ pub(super) struct Coins {
     base: Option<CoinBase>,
     /// Of quorums that coins were drawn from.
     recombinations: BTreeMap<ReplicaSet, Recombination>,
-    /// Coins that a test draws without shares.
-    #[cfg(test)]
+    /// Coins that a simulator draws without shares.
     pub drawn: Option<Box<dyn Fn(u64) -> CoinValue + Send>>,
 }
 
@@ -63,7 +62,6 @@ impl Coins {
             bad: BTreeSet::new(),
             base: None,
             recombinations: BTreeMap::new(),
-            #[cfg(test)]
             drawn: None,
         }
     }
@@ -96,7 +94,6 @@ impl Coins {
         faults: &mut Vec<Fault>,
     ) -> Option<(u64, CoinValue)> {
         let round = self.next;
-        #[cfg(test)]
         if let Some(drawn) = &self.drawn {
             let carried = public.committee.is_quorum(dag.authors(round + share_offset()));
             self.next += u64::from(carried);

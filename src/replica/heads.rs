@@ -42,7 +42,7 @@ use super::machine::Progress;
 use super::message::PeerMessage;
 use crate::codec;
 use crate::committee::{Committee, ReplicaId, ReplicaSet};
-use crate::crypto::bls::{HeadPublic, HeadSecret, HeadShare};
+use crate::crypto::bls::{HeadPublic, HeadSecret, HeadShare, HeadSignature};
 use crate::crypto::digest::Digest;
 use crate::directory::Timestamp;
 use crate::limits::{BLOCKS_KEPT_ROUNDS, HEADS_PER_PEER, MAX_HEAD_MESSAGE, PENDING_HEADS, PRUNE_STEP_ROUNDS};
@@ -63,10 +63,44 @@ pub struct Stored {
     pub first_block: u64,
 }
 
-/// The cluster's key, this replica's share of it, and how often it is used.
-pub struct HeadKeys {
+/// Signs heads as one replica, and judges what others signed. The node's is [`ThresholdKey`]; a simulator of many replicas
+/// may hand in another that nobody can forge either.
+pub trait HeadSigning: Send {
+    /// This replica's share: the same every time.
+    fn sign(&self, head: &Digest) -> HeadShare;
+    fn verify_share(&self, author: ReplicaId, head: &Digest, share: &HeadShare) -> bool;
+    fn verify(&self, head: &Digest, signature: &HeadSignature) -> bool;
+    /// As [`HeadPublic::combine`].
+    fn combine(&self, head: &Digest, shares: &[(ReplicaId, HeadShare)]) -> Option<HeadSignature>;
+}
+
+/// The cluster's key, and this replica's share of it.
+pub struct ThresholdKey {
     pub public: HeadPublic,
     pub secret: HeadSecret,
+}
+
+impl HeadSigning for ThresholdKey {
+    fn sign(&self, head: &Digest) -> HeadShare {
+        self.secret.sign(head)
+    }
+
+    fn verify_share(&self, author: ReplicaId, head: &Digest, share: &HeadShare) -> bool {
+        self.public.verify_share(author, head, share)
+    }
+
+    fn verify(&self, head: &Digest, signature: &HeadSignature) -> bool {
+        self.public.verify(head, signature)
+    }
+
+    fn combine(&self, head: &Digest, shares: &[(ReplicaId, HeadShare)]) -> Option<HeadSignature> {
+        self.public.combine(head, shares)
+    }
+}
+
+/// What heads are signed with, and how often.
+pub struct HeadKeys {
+    pub signing: Box<dyn HeadSigning>,
     /// Milliseconds of agreed time between two heads, the same for all replicas:
     /// [`HEAD_INTERVAL_MS`](crate::limits::HEAD_INTERVAL_MS).
     pub interval_ms: u64,
@@ -134,7 +168,7 @@ impl Heads {
         if let Some(head) = due {
             // It was read back with its state: both are durable.
             let digest = head.digest();
-            let share = Some(heads.keys.secret.sign(&digest));
+            let share = Some(heads.keys.signing.sign(&digest));
             heads.pending.push_back(Pending { head, digest, share });
         }
         heads
@@ -221,7 +255,7 @@ impl Heads {
         let mut effects = Vec::new();
         for pending in &mut self.pending {
             if pending.head.height <= height && pending.share.is_none() {
-                let share = self.keys.secret.sign(&pending.digest);
+                let share = self.keys.signing.sign(&pending.digest);
                 pending.share = Some(share);
                 effects.push(Effect::Broadcast(share_message(&pending.head, share)));
             }
@@ -270,12 +304,12 @@ impl Heads {
                 if !self.committee.is_quorum(authors) {
                     break;
                 }
-                if let Some(signature) = self.keys.public.combine(&digest, &shares) {
+                if let Some(signature) = self.keys.signing.combine(&digest, &shares) {
                     effects.extend(self.take_signed(SignedHead { head, signature }));
                     return effects;
                 }
                 let bad = |(author, share): &&(ReplicaId, HeadShare)| {
-                    *author != self.me && !self.keys.public.verify_share(*author, &digest, share)
+                    *author != self.me && !self.keys.signing.verify_share(*author, &digest, share)
                 };
                 let culprits: Vec<ReplicaId> = shares.iter().filter(bad).map(|(author, _)| *author).collect();
                 if culprits.is_empty() {
@@ -310,7 +344,7 @@ impl Heads {
         for (author, received) in &self.received {
             for (theirs, share) in received.iter().filter(|share| differs(share)) {
                 let digest = theirs.digest();
-                if self.keys.public.verify_share(*author, &digest, share) {
+                if self.keys.signing.verify_share(*author, &digest, share) {
                     other.entry(digest).or_insert((*theirs, ReplicaSet::EMPTY)).1.insert(*author);
                 }
             }
@@ -329,7 +363,7 @@ impl Heads {
         if stale || known(&self.ahead) || signed.head.epoch != self.epoch {
             return Vec::new();
         }
-        if !signed.verify(&self.keys.public, self.network) {
+        if signed.head.network != self.network || !self.keys.signing.verify(&signed.head.digest(), &signed.signature) {
             return vec![Effect::Fault {
                 culprit: from,
                 what: format!("a head of height {height} that nobody signed"),

@@ -58,8 +58,7 @@ pub struct Client {
     waiting: Option<Waiting>,
     next_at: Micros,
     rng: Stream,
-    /// What it seals its registration with; in one world of eight every third client does. A stream of its own. Checking an
-    /// envelope takes every replica milliseconds: most worlds are better spent on more rounds.
+    /// What it seals its registration with, if it does. A stream of its own.
     seals: Option<Stream>,
 }
 
@@ -75,8 +74,7 @@ impl Client {
             acts.push_back(if certify { Act::Certify } else { Act::Set(rng.between(1, 250) as u8) });
         }
         let mut seals = Stream::new(plan.seed, "seals", index as u64);
-        let sealing = Stream::new(plan.seed, "sealing", 0).chance(1, 8);
-        let seals = (sealing && seals.chance(1, 3)).then_some(seals);
+        let seals = (plan.sealing && seals.chance(1, 2)).then_some(seals);
         let seed = hash("torrens simulated owner", &[&plan.seed.to_be_bytes(), &index.to_be_bytes()]);
         Self {
             key: SecretKey::from_seed(&seed.0),

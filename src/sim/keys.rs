@@ -1,4 +1,4 @@
-//! Networks to simulate: every key of a committee of n, dealt once and used by all worlds of that size.
+//! Networks to simulate: every key of a committee, dealt once and used by all its worlds.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,12 +7,14 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use zeroize::Zeroizing;
 
+use super::heads::StandIn;
 use crate::ca::certificate;
 use crate::ca::profile::Period;
 use crate::ca::root::{RootFacts, root_tbs};
+use crate::codec;
 use crate::committee::{Committee, ReplicaId};
 use crate::crypto::bls::{HeadSecret, SealingSecret, heads, sealing};
-use crate::crypto::coin::{self, CoinSecret};
+use crate::crypto::coin::{self, CoinMemory, CoinSecret};
 use crate::crypto::digest::hash;
 use crate::crypto::ed25519::SecretKey;
 use crate::crypto::frost::{self, FrostSecret};
@@ -21,7 +23,7 @@ use crate::directory::Timestamp;
 use crate::directory::master::parse_zone;
 use crate::order::OrderPublic;
 use crate::replica::genesis::{Authority, Genesis, GenesisZone};
-use crate::replica::heads::HeadKeys;
+use crate::replica::heads::{HeadSigning, ThresholdKey};
 use crate::replica::rsa::AuthorityShare;
 use crate::signing::Signer;
 
@@ -29,9 +31,6 @@ use crate::signing::Signer;
 pub const START_MS: u64 = 1_800_000_000_000;
 /// The zone that is served: little to sign, so that most of a run is about other things.
 const ZONE: &str = "$ORIGIN sim.example.\n$TTL 1h\n@ SOA ns hostmaster ( 1 3h 1h 2w 5m )\n  NS ns\nns A 192.0.2.53\n";
-
-/// Between two heads: each costs every replica some milliseconds, and a universe has few seconds.
-const HEAD_INTERVAL_MS: u64 = 900;
 
 /// Where the primes of the authority's key come from. The key is used in simulated networks only.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,6 +51,11 @@ impl Primes {
         Self::Searched
     }
 
+    /// Whether they are still to be searched.
+    pub fn take_long(self) -> bool {
+        matches!(self, Self::Searched)
+    }
+
     fn get(self) -> (SafePrime, SafePrime) {
         match self {
             Self::Searched => {
@@ -68,10 +72,10 @@ impl Primes {
     }
 }
 
-/// Networks by size, each dealt when it is first asked for. Shared by all threads that simulate.
+/// Networks by committee, each dealt when it is first asked for. Shared by all threads that simulate.
 pub struct Keyring {
     primes: Primes,
-    dealt: Mutex<BTreeMap<usize, Arc<Network>>>,
+    dealt: Mutex<BTreeMap<Vec<u8>, Arc<Network>>>,
 }
 
 impl Keyring {
@@ -79,9 +83,10 @@ impl Keyring {
         Self { primes, dealt: Mutex::default() }
     }
 
-    pub fn network(&self, n: usize) -> Arc<Network> {
+    pub fn network(&self, committee: &Committee) -> Arc<Network> {
         let mut dealt = self.dealt.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(dealt.entry(n).or_insert_with(|| Arc::new(Network::deal(n, self.primes))))
+        let network = dealt.entry(codec::encode(committee));
+        Arc::clone(network.or_insert_with(|| Arc::new(Network::deal(committee.clone(), self.primes))))
     }
 }
 
@@ -90,6 +95,8 @@ pub struct Network {
     pub genesis: Arc<Genesis>,
     pub public: OrderPublic,
     secrets: Vec<Secrets>,
+    /// Coin shares that were made and checked in some universe.
+    coins: CoinMemory,
 }
 
 struct Secrets {
@@ -102,9 +109,8 @@ struct Secrets {
 }
 
 impl Network {
-    fn deal(n: usize, primes: Primes) -> Self {
-        let mut rng = ChaCha20Rng::seed_from_u64(n as u64);
-        let committee = Committee::new(n).expect("the plan asks for committees that exist");
+    fn deal(committee: Committee, primes: Primes) -> Self {
+        let mut rng = ChaCha20Rng::seed_from_u64(committee.len() as u64);
         let (p, q) = primes.get();
         let (rsa, rsa_shares) = shoup::deal(&committee, p, q, &mut rng).expect("these are safe primes");
         let (coin, coin_shares) = coin::deal(&committee, &mut rng);
@@ -138,7 +144,7 @@ impl Network {
             sealing: sealing.to_bytes(),
             head: head.to_bytes(),
         });
-        Self { public, secrets: secrets.collect(), genesis: Arc::new(genesis) }
+        Self { public, secrets: secrets.collect(), genesis: Arc::new(genesis), coins: CoinMemory::default() }
     }
 
     pub fn committee(&self) -> &Committee {
@@ -149,17 +155,29 @@ impl Network {
         SecretKey::from_seed(&self.secrets[id.index()].identity)
     }
 
-    pub fn coin(&self, id: ReplicaId) -> CoinSecret {
-        CoinSecret::from_bytes(self.secrets[id.index()].coin.as_slice()).expect("bytes of a dealt share")
+    /// What replicas of one universe agree on; if not `real`, coin shares are checked once for all universes.
+    pub fn order(&self, real: bool) -> OrderPublic {
+        let public = self.public.clone();
+        if real { public } else { OrderPublic { coin: public.coin.remembering(&self.coins), ..public } }
+    }
+
+    /// If not `real`, the shares of each coin are made once for all universes.
+    pub fn coin(&self, id: ReplicaId, real: bool) -> CoinSecret {
+        let secret = CoinSecret::from_bytes(self.secrets[id.index()].coin.as_slice()).expect("bytes of a dealt share");
+        if real { secret } else { secret.remembering(&self.coins) }
     }
 
     pub fn sealing(&self, id: ReplicaId) -> SealingSecret {
         SealingSecret::from_bytes(self.secrets[id.index()].sealing.as_slice()).expect("bytes of a dealt share")
     }
 
-    pub fn head_keys(&self, id: ReplicaId) -> HeadKeys {
+    /// What `id` signs heads with: if not `real`, the stand-in.
+    pub fn heads(&self, id: ReplicaId, real: bool) -> Box<dyn HeadSigning> {
+        if !real {
+            return Box::new(StandIn::new(id, self.committee().clone(), self.public.network));
+        }
         let secret = HeadSecret::from_bytes(self.secrets[id.index()].head.as_slice()).expect("bytes of a dealt share");
-        HeadKeys { public: self.genesis.heads.clone(), secret, interval_ms: HEAD_INTERVAL_MS }
+        Box::new(ThresholdKey { public: self.genesis.heads.clone(), secret })
     }
 
     /// Who answers assignments in one process of `id`.

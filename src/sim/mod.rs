@@ -10,11 +10,13 @@
 //! check: what the network and the shells saw ─▶ a violation, with the line that replays it
 //! ```
 //!
-//! The replicas are those that the node runs ([`crate::replica::Replica`]), with real cryptography; the only thing done once
-//! instead of n times is the check of a block, a pure function of its bytes ([`process::CheckOnce`]). Keys are dealt once
-//! for each size of committee. Whatever is random comes from a ChaCha stream with a name of its own ([`stream`]), so that a
-//! draw more in one place does not shift all the others. Nothing else enters: equal seeds give equal runs, event for event,
-//! and [`run::Report::trace`] shows it.
+//! The replicas are those that the node runs ([`crate::replica::Replica`]). What is a pure function and costs much is done once
+//! instead of n times: the check of a block, once for a universe ([`process::CheckOnce`]); coin shares, made and checked
+//! once for all universes, as rounds of one epoch have the same coins everywhere ([`crate::crypto::coin::CoinMemory`]). Pairings
+//! are dear: heads are signed by a stand-in that nobody can forge either ([`heads`]). One seed in [`plan::REAL_EVERY`] does
+//! without all this, as does `--real`. Keys are dealt once for each committee. Whatever is random comes from a ChaCha stream with
+//! a name of its own ([`stream`]), so that a draw more in one place does not shift all the others. Nothing else enters: equal
+//! seeds give equal runs, event for event, and [`run::Report::trace`] shows it.
 //!
 //! Each seed draws which faults are on and how often (swarm testing: Groce et al., ISSTA 2012): a run with everything on all
 //! the time finds less than many runs that each have some of it.
@@ -32,14 +34,16 @@ pub mod adversary;
 pub mod check;
 mod client;
 mod delays;
+mod heads;
 mod keys;
 mod links;
-mod plan;
+pub mod plan;
 mod process;
 pub mod run;
 mod stream;
 #[cfg(test)]
 mod tests;
+pub mod twins;
 mod world;
 
 pub use keys::{Keyring, Primes};

@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use super::adversary::{self, Strategy};
 use super::delays::{MS, Micros, Scheduler};
 use super::stream::Stream;
-use crate::committee::{Committee, ReplicaId};
+use crate::committee::{Committee, FailProne, ReplicaId, ReplicaSet};
 use crate::order::WaveLength;
-
-const SECOND: Micros = 1000 * MS;
+use crate::replica::FarBehind;
 
 /// What is asked for from outside; whatever is left open is drawn.
 #[derive(Clone, Default, Debug)]
@@ -18,7 +17,17 @@ pub struct Options {
     pub adversary: Option<&'static Strategy>,
     /// Events after which the run ends, whatever has come of it.
     pub steps: Option<u64>,
+    /// Who may fail together, and the file that says so.
+    pub structure: Option<(String, Committee)>,
+    /// Nothing in place of costly cryptography.
+    pub real: bool,
 }
+
+/// One seed in so many takes real signatures under heads, and checks every share at every replica.
+pub const REAL_EVERY: u64 = 50;
+
+/// Coins have this many sequences: one made each universe alike, and fresh ones for each would have to be computed.
+const EPOCHS: u64 = 16;
 
 /// How a disk fails.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -103,7 +112,17 @@ impl Incident {
 /// Everything that is drawn beforehand.
 pub struct Plan {
     pub seed: u64,
+    pub committee: Committee,
     pub n: usize,
+    /// Whether all cryptography is real ([`super::heads`]), and all of it is done by each replica.
+    pub real: bool,
+    pub epoch: u64,
+    /// Milliseconds between two heads.
+    pub head_interval_ms: u64,
+    pub far_behind: FarBehind,
+    /// Whether some owners seal their registrations. Checking an envelope takes every replica milliseconds: most universes
+    /// are better spent on more rounds.
+    pub sealing: bool,
     pub wave: WaveLength,
     pub leaders_per_round: usize,
     pub depth: u64,
@@ -127,25 +146,29 @@ pub struct Plan {
 impl Plan {
     pub fn draw(seed: u64, options: &Options) -> Self {
         let rng = &mut Stream::new(seed, "plan", 0);
-        let n = options.replicas.unwrap_or_else(|| match rng.below(32) {
-            0 => 10,
-            1 | 2 => 7,
-            3 => 5,
-            _ => 4,
-        });
-        let faults = Committee::new(n).map_or(0, |committee| committee.faults());
-        let forgetful = (faults > 0 && options.adversary.is_none() && rng.chance(1, 3))
-            .then(|| ReplicaId(rng.below(n as u64) as u8));
-        let room = faults - usize::from(forgetful.is_some());
-        let corrupt = draw_corrupt(rng, n, room, forgetful, options);
-        let heal_at = rng.between(2, 5) * SECOND;
+        let committee = draw_committee(rng, options);
+        let n = committee.len();
+        // A set of replicas that may be lost together: one of them may be correct and forgetful, the others are corrupt.
+        let mut prone = draw_fail_prone(rng, &committee);
+        let forgets = !prone.is_empty() && options.adversary.is_none() && rng.chance(1, 3);
+        let forgetful = prone.pop_if(|_| forgets);
+        let corrupt = draw_corrupt(rng, prone, options);
+        // Most go wrong early or not at all: many short universes find more than a few long ones.
+        let heal_at = if rng.chance(1, 4) { rng.between(2000, 5000) } else { rng.between(1000, 2000) } * MS;
         let mut plan = Self {
             seed,
             n,
-            wave: if rng.chance(1, 4) { WaveLength::Four } else { WaveLength::Five },
+            real: options.real || seed.is_multiple_of(REAL_EVERY),
+            epoch: Stream::new(seed, "epoch", 0).below(EPOCHS),
+            head_interval_ms: Stream::new(seed, "heads", 0).between(100, 2000),
+            far_behind: draw_far_behind(seed, corrupt.values().any(|strategy| strategy.wants_copies())),
+            sealing: Stream::new(seed, "sealing", 0).chance(1, 8)
+                || corrupt.values().any(|strategy| strategy.wants_sealed()),
+            wave: if rng.chance(1, 4) && committee.is_threshold() { WaveLength::Four } else { WaveLength::Five },
+            committee,
             leaders_per_round: rng.between(1, 3) as usize,
             depth: if rng.chance(1, 3) { rng.between(12, 60) } else { 10_000 },
-            nonces_ahead: rng.between(4, 24) as usize,
+            nonces_ahead: rng.between(2, 8) as usize,
             corrupt,
             forgetful,
             scheduler: *rng.pick(&Scheduler::ALL).expect("there are some"),
@@ -167,21 +190,80 @@ impl Plan {
     }
 }
 
-fn draw_corrupt(
-    rng: &mut Stream,
-    n: usize,
-    room: usize,
-    forgetful: Option<ReplicaId>,
-    options: &Options,
-) -> BTreeMap<ReplicaId, &'static Strategy> {
-    let mut others: Vec<ReplicaId> = (0..n as u8).map(ReplicaId).filter(|id| Some(*id) != forgetful).collect();
-    rng.shuffle(&mut others);
-    let count = if options.adversary.is_some() || rng.chance(7, 8) { room } else { 0 };
+/// Mostly small ones, and now and then an example of Cachin, *Distributing Trust on the Internet*, §4.3.
+fn draw_committee(rng: &mut Stream, options: &Options) -> Committee {
+    let drawn = rng.below(512);
+    let by_number = |n| Committee::new(n).expect("there are committees of this size");
+    match (&options.structure, options.replicas) {
+        (Some((_, committee)), _) => committee.clone(),
+        (None, Some(n)) => by_number(n),
+        (None, None) => match drawn {
+            0 => sixteen(),
+            1..=4 => nine(),
+            5..=10 => by_number(10),
+            11..=34 => by_number(7),
+            35..=50 => by_number(5),
+            _ => by_number(4),
+        },
+    }
+}
+
+/// Nine servers of four classes: any two, or all of one class, may fail. As `config/classes-9.toml`.
+pub fn nine() -> Committee {
+    general(9, "any 2 replicas or any 1 of [0 1 2 3, 4 5, 6 7, 8]")
+}
+
+/// Sixteen servers, four sites with four operating systems: one of each may fail. As `config/sites-and-systems-16.toml`.
+pub fn sixteen() -> Committee {
+    let (sites, systems) = ("[0 1 2 3, 4 5 6 7, 8 9 10 11, 12 13 14 15]", "[0 4 8 12, 1 5 9 13, 2 6 10 14, 3 7 11 15]");
+    general(16, &format!("any 1 of {sites} and any 1 of {systems}"))
+}
+
+fn general(n: usize, family: &str) -> Committee {
+    let family = FailProne::parse(family, &|_| None).expect("the family is well formed");
+    Committee::general(n, family).expect("the structure satisfies Q3")
+}
+
+/// A largest set of replicas that may fail together, in some order.
+fn draw_fail_prone(rng: &mut Stream, committee: &Committee) -> Vec<ReplicaId> {
+    let mut everybody: Vec<ReplicaId> = committee.ids().collect();
+    rng.shuffle(&mut everybody);
+    let Some(sets) = committee.fail_prone_sets() else {
+        // By number, or by weight: as many of them, in turn, as leave the others a quorum.
+        let mut failed = ReplicaSet::EMPTY;
+        let fails = |id: &ReplicaId| {
+            let mut more = failed;
+            more.insert(*id);
+            let may_fail = committee.is_quorum(committee.everybody().difference(more));
+            failed = if may_fail { more } else { failed };
+            may_fail
+        };
+        return everybody.into_iter().filter(fails).collect();
+    };
+    let set = *rng.pick(sets).expect("a structure has sets that may fail");
+    everybody.retain(|id| set.contains(*id));
+    everybody
+}
+
+fn draw_corrupt(rng: &mut Stream, prone: Vec<ReplicaId>, options: &Options) -> BTreeMap<ReplicaId, &'static Strategy> {
+    if options.adversary.is_none() && rng.chance(1, 8) {
+        return BTreeMap::new();
+    }
     let strategy = |rng: &mut Stream| {
         let drawn = rng.pick(adversary::STRATEGIES).expect("there are some");
         options.adversary.unwrap_or(drawn)
     };
-    others.into_iter().take(count).map(|id| (id, strategy(rng))).collect()
+    prone.into_iter().map(|id| (id, strategy(rng))).collect()
+}
+
+/// Universes are short: in half of them a replica that is a few rounds behind copies the state already.
+fn draw_far_behind(seed: u64, sooner: bool) -> FarBehind {
+    let rng = &mut Stream::new(seed, "far behind", 0);
+    if rng.chance(1, 2) || sooner {
+        FarBehind { rounds: rng.between(1, 12), ..FarBehind::default() }
+    } else {
+        FarBehind::default()
+    }
 }
 
 /// Each kind of incident is on or off in a run.

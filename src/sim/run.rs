@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use super::check::Violation;
 use super::keys::Keyring;
@@ -37,6 +37,12 @@ impl Report {
         if let Some(replicas) = options.replicas {
             line += &format!(" --replicas {replicas}");
         }
+        if let Some((file, _)) = &options.structure {
+            line += &format!(" --structure {file}");
+        }
+        if options.real {
+            line += " --real";
+        }
         if let Some(adversary) = options.adversary {
             line += &format!(" --adversary {}", adversary.name);
         }
@@ -50,13 +56,11 @@ impl Report {
 /// Runs the universe of one seed. A panic in it is a violation.
 pub fn run(seed: u64, options: &Options, keyring: &Keyring) -> Report {
     let plan = Plan::draw(seed, options);
-    let network = keyring.network(plan.n);
+    let network = keyring.network(&plan.committee);
     let mut world = World::new(plan, network);
     let ended = catch_unwind(AssertUnwindSafe(|| world.run()));
-    let violation = ended.unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-        Some(Violation { checker: "panic", what: text.unwrap_or("without a message").to_owned() })
-    });
+    let violation =
+        ended.unwrap_or_else(|panic| Some(Violation { checker: "panic", what: panic_message(panic.as_ref()) }));
     let plan = world.plan();
     Report {
         seed,
@@ -71,6 +75,12 @@ pub fn run(seed: u64, options: &Options, keyring: &Keyring) -> Report {
         trace: world.trace(),
         violation,
     }
+}
+
+/// What a panic said.
+pub(super) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("a panic without a message").to_owned()
 }
 
 /// Every so many seeds one is run twice.
@@ -137,17 +147,28 @@ pub fn run_many(
     keyring: &Keyring,
     enough: &(dyn Fn(&Totals, u64) -> bool + Sync),
 ) -> Totals {
-    let next = AtomicU64::new(first);
-    let totals = Mutex::new(Totals::default());
-    let lock = || totals.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let enough = |totals: &Totals, given| enough(totals, given) || totals.failed.len() >= ENOUGH_FAILED;
+    in_threads(threads, &enough, |given| run_checked(first + given, options, keyring), Totals::add)
+}
+
+/// Runs 0, 1, 2, … on `threads` threads, and sums up what comes of them, until it is enough.
+pub(super) fn in_threads<T: Default + Send, R>(
+    threads: usize,
+    enough: &(dyn Fn(&T, u64) -> bool + Sync),
+    run: impl Fn(u64) -> R + Sync,
+    add: impl Fn(&mut T, R) + Sync,
+) -> T {
+    let next = AtomicU64::new(0);
+    let totals = Mutex::new(T::default());
+    let lock = || totals.lock().unwrap_or_else(PoisonError::into_inner);
     let work = || {
         loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if enough(&lock(), seed - first) || lock().failed.len() >= ENOUGH_FAILED {
+            let given = next.fetch_add(1, Ordering::Relaxed);
+            if enough(&lock(), given) {
                 return;
             }
-            let report = run_checked(seed, options, keyring);
-            lock().add(report);
+            let result = run(given);
+            add(&mut lock(), result);
         }
     };
     std::thread::scope(|scope| {
@@ -155,5 +176,5 @@ pub fn run_many(
             scope.spawn(work);
         }
     });
-    totals.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+    totals.into_inner().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,7 +2,8 @@
 
 use std::sync::OnceLock;
 
-use super::adversary::STRATEGIES;
+use super::adversary::{STRATEGIES, Strategy};
+use super::plan::{self, Plan};
 use super::run::{Report, run};
 use super::{Keyring, Options, Primes};
 
@@ -26,17 +27,68 @@ fn every_strategy_is_stood() {
 #[test]
 fn one_seed_is_one_run() {
     let options = Options::default();
-    for seed in 0..3 {
+    for seed in 1..4 {
         assert_eq!(run(seed, &options, keyring()), run(seed, &options, keyring()));
     }
 }
 
-/// Seed 50 sets a disk back. The replica may not speak in the next round, which nobody had a reason to begin; as long as it
-/// counted as unfinished, it sent its last block to everybody again and again.
+/// A replica whose disk was set back may not speak in the next round, which nobody had a reason to begin; as long as it counted
+/// as unfinished, it sent its last block to everybody again and again.
 #[test]
 fn a_replica_that_may_not_speak_yet_keeps_nobody_awake() {
     let options = Options::default();
-    assert_sound(&run(50, &options, keyring()), &options);
+    let set_back = |seed: &u64| {
+        let drawn = Plan::draw(*seed, &options);
+        drawn.n == 4 && drawn.incidents.iter().any(|(_, incident)| incident.kind() == "disk-set-back")
+    };
+    for seed in (0..).filter(set_back).take(6) {
+        assert_sound(&run(seed, &options, keyring()), &options);
+    }
+}
+
+/// Seeds whose corrupt replica, of this strategy, was found out: by what it sent, or by what it had ordered.
+fn faults(name: &str, seeds: u64) -> u64 {
+    let options = Options { replicas: Some(4), adversary: Strategy::find(name), ..Options::default() };
+    let found = (1..=seeds).map(|seed| {
+        let report = run(seed, &options, keyring());
+        assert_sound(&report, &options);
+        u64::from(report.counts.contains_key("fault reported"))
+    });
+    found.sum()
+}
+
+#[test]
+fn bad_and_early_decryption_shares_and_false_heads_are_found_out() {
+    for name in ["bad-openings", "early-openings", "bad-heads"] {
+        assert!(faults(name, 6) > 0, "{name} goes unnoticed");
+    }
+}
+
+#[test]
+fn who_is_silent_about_heads_or_shows_old_ones_does_no_harm() {
+    for name in ["no-heads", "stale-heads", "lying-state"] {
+        let _ = faults(name, 4);
+    }
+}
+
+/// The corrupt set is one of the structure's: more replicas than a third.
+#[test]
+fn structures_that_are_no_threshold_stand_a_whole_fail_prone_set() {
+    let options = Options { structure: Some(("classes-9.toml".into(), plan::nine())), ..Options::default() };
+    for seed in 1..3 {
+        let plan = Plan::draw(seed, &options);
+        let failed = plan.corrupt.keys().copied().chain(plan.forgetful).collect();
+        assert!(plan.corrupt.is_empty() || plan.committee.fail_prone_sets().unwrap().contains(&failed));
+        assert_sound(&run(seed, &options, keyring()), &options);
+    }
+}
+
+#[test]
+fn most_universes_are_small_and_some_have_structures() {
+    let plans: Vec<Plan> = (0..2000).map(|seed| Plan::draw(seed, &Options::default())).collect();
+    let with = |count: &dyn Fn(&Plan) -> bool| plans.iter().filter(|plan| count(plan)).count();
+    assert!(with(&|plan| plan.n == 9) > 5 && with(&|plan| plan.n == 16) < 12);
+    assert!(with(&|plan| plan.n == 4) > 1600 && with(&|plan| plan.real) == 40);
 }
 
 #[test]

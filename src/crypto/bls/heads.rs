@@ -84,6 +84,11 @@ fn is_signed(key: G1Affine, head: &Digest, signature: &G2Bytes) -> bool {
 }
 
 impl HeadShare {
+    /// Any 96 bytes; [`HeadPublic::verify_share`] judges them.
+    pub fn from_bytes(bytes: &[u8; 96]) -> Self {
+        Self(bytes.as_chunks().0.try_into().expect("3 times 32 bytes"))
+    }
+
     fn bytes(&self) -> &[u8] {
         self.0.as_flattened()
     }

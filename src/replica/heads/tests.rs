@@ -18,11 +18,8 @@ fn keys(me: usize) -> HeadKeys {
         let (public, secrets) = deal(&Committee::new(4).unwrap(), &mut rng);
         (public, secrets.iter().map(|secret| secret.to_bytes().to_vec()).collect())
     });
-    HeadKeys {
-        public: public.clone(),
-        secret: HeadSecret::from_bytes(&secrets[me]).unwrap(),
-        interval_ms: HEAD_INTERVAL_MS,
-    }
+    let key = ThresholdKey { public: public.clone(), secret: HeadSecret::from_bytes(&secrets[me]).unwrap() };
+    HeadKeys { signing: Box::new(key), interval_ms: HEAD_INTERVAL_MS }
 }
 
 fn heads() -> Heads {
@@ -44,12 +41,12 @@ fn due(batch: &Batch) -> Head {
 }
 
 fn share(of: usize, head: &Head) -> Vec<u8> {
-    codec::encode(&(*head, keys(of).secret.sign(&head.digest())))
+    codec::encode(&(*head, keys(of).signing.sign(&head.digest())))
 }
 
 fn sign(head: &Head) -> SignedHead {
-    let shares: Vec<_> = (1..4).map(|of| (ReplicaId(of as u8), keys(of).secret.sign(&head.digest()))).collect();
-    SignedHead { head: *head, signature: keys(0).public.combine(&head.digest(), &shares).unwrap() }
+    let shares: Vec<_> = (1..4).map(|of| (ReplicaId(of as u8), keys(of).signing.sign(&head.digest()))).collect();
+    SignedHead { head: *head, signature: keys(0).signing.combine(&head.digest(), &shares).unwrap() }
 }
 
 #[test]

@@ -24,7 +24,7 @@ use crate::directory::operation::{Action, Operation, RecordChange};
 use crate::limits::{HEAD_INTERVAL_MS, NONCES_AHEAD};
 use crate::order::{BlockRef, OrderPublic, VerifyEach};
 use crate::replica::genesis::{Authority, Genesis, GenesisZone};
-use crate::replica::heads::HeadKeys;
+use crate::replica::heads::{HeadKeys, ThresholdKey};
 use crate::replica::message::PeerMessage;
 use crate::replica::recovery::{self, Recovery};
 use crate::replica::rsa::AuthorityShare;
@@ -618,8 +618,10 @@ impl World {
             signer: Signer::new(id, boot, zones, Some(Box::new(authority))),
             heads,
             head_keys: HeadKeys {
-                public: genesis.heads.clone(),
-                secret: HeadSecret::from_bytes(secret.head.as_slice()).unwrap(),
+                signing: Box::new(ThresholdKey {
+                    public: genesis.heads.clone(),
+                    secret: HeadSecret::from_bytes(secret.head.as_slice()).unwrap(),
+                }),
                 interval_ms: HEAD_INTERVAL_MS,
             },
             staged,

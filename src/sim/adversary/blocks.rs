@@ -10,6 +10,7 @@ use crate::limits::MAX_OPERATIONS_PER_BLOCK;
 use crate::order::{Header, VerifiedBlock};
 use crate::replica::message::PeerMessage;
 use crate::replica::payload::Payload;
+use crate::replica::sealed::Opening;
 use crate::signing::{NonceBatch, Share};
 use crate::sim::stream::Stream;
 
@@ -85,6 +86,7 @@ enum How {
     Coin,
     EarlyCoin,
     Shares,
+    Openings,
     Nonces,
     Garbage,
     Censor(Option<ReplicaId>),
@@ -106,6 +108,10 @@ impl Tamperer {
 
     pub fn shares(rng: &mut Stream) -> Self {
         Self::new(How::Shares, rng)
+    }
+
+    pub fn openings(rng: &mut Stream) -> Self {
+        Self::new(How::Openings, rng)
     }
 
     pub fn nonces(rng: &mut Stream) -> Self {
@@ -133,6 +139,7 @@ impl Tamperer {
                 header.coin = later.map(|name| mind.coin.shares(&name)).unwrap_or_default();
             }
             How::Shares => payload = edit(&payload, |payload| spoil_shares(&mut mind.rng, payload)),
+            How::Openings => payload = edit(&payload, |payload| spoil_openings(&mut mind.rng, payload)),
             How::Nonces => payload = edit(&payload, |payload| replay_nonces(&mut mind.rng, &mut self.used, payload)),
             How::Garbage => payload = garbage(&mut mind.rng),
             How::Censor(victim) => {
@@ -162,7 +169,7 @@ impl Conduct for Tamperer {
 }
 
 /// The payload with something changed; as it was if it is none.
-fn edit(bytes: &[u8], change: impl FnOnce(&mut Payload)) -> Vec<u8> {
+pub(super) fn edit(bytes: &[u8], change: impl FnOnce(&mut Payload)) -> Vec<u8> {
     let Ok(mut payload) = Payload::from_bytes(bytes) else { return bytes.to_vec() };
     change(&mut payload);
     payload.to_bytes()
@@ -191,6 +198,22 @@ fn spoil_shares(rng: &mut Stream, payload: &mut Payload) {
                     bytes[at] ^= 1;
                 }
             },
+        }
+    }
+}
+
+/// Another point, another's share, or none at all.
+fn spoil_openings(rng: &mut Stream, payload: &mut Payload) {
+    for Opening { share, .. } in &mut payload.openings {
+        let mut bytes = codec::encode(share);
+        let at = rng.below(bytes.len() as u64) as usize;
+        match rng.below(3) {
+            0 => bytes = codec::encode(&Vec::<u8>::new()),
+            1 => bytes[at] = bytes[at].wrapping_add(1),
+            _ => bytes[1..].fill(0),
+        }
+        if let Ok(spoilt) = codec::decode(&bytes, bytes.len()) {
+            *share = spoilt;
         }
     }
 }

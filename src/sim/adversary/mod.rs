@@ -5,7 +5,9 @@
 
 mod blocks;
 mod floods;
+mod heads;
 mod lies;
+mod openings;
 mod timing;
 
 use std::collections::BTreeMap;
@@ -15,9 +17,11 @@ use super::delays::Micros;
 use super::keys::Network;
 use super::stream::Stream;
 use crate::committee::{ReplicaId, ReplicaSet};
+use crate::crypto::bls::SealingSecret;
 use crate::crypto::coin::CoinSecret;
 use crate::crypto::ed25519::SecretKey;
 use crate::order::{BlockRef, Header, OrderPublic, VerifiedBlock, Verifier};
+use crate::replica::heads::HeadSigning;
 use crate::replica::message::PeerMessage;
 
 /// A way to misbehave.
@@ -42,6 +46,16 @@ impl Strategy {
     /// Whether rounds may go on for ever because of it: nobody waits for silence then.
     pub fn is_quiet(&self) -> bool {
         matches!(self.kind, Kind::Absent)
+    }
+
+    /// Whether it is about sealed operations: there should be some.
+    pub fn wants_sealed(&self) -> bool {
+        self.name.ends_with("-openings")
+    }
+
+    /// Whether it is about those who copy the state: there should be some.
+    pub fn wants_copies(&self) -> bool {
+        matches!(self.name, "lying-state" | "stale-heads" | "bad-heads")
     }
 
     pub fn find(name: &str) -> Option<&'static Self> {
@@ -76,6 +90,8 @@ strategies! {
     "bad-coin", "coin shares that are none", layer!(blocks::Tamperer::coin);
     "early-coin", "the coin share of a later round", layer!(blocks::Tamperer::early_coin);
     "bad-shares", "signature shares that are none", layer!(blocks::Tamperer::shares);
+    "bad-openings", "decryption shares that are none", layer!(blocks::Tamperer::openings);
+    "early-openings", "its decryption share of every envelope it sees, before that is ordered", layer!(openings::EarlyOpener::new);
     "nonce-replayer", "commitments that were used before", layer!(blocks::Tamperer::nonces);
     "garbage-payload", "payloads that mean nothing", layer!(blocks::Tamperer::garbage);
     "censor", "no operations, and no parents by one replica", layer!(blocks::Tamperer::censor);
@@ -91,6 +107,10 @@ strategies! {
     "epoch-replayer", "blocks of another epoch and of another network", layer!(floods::EpochReplayer::new);
     "lying-startup", "wrong answers to those who start", layer!(lies::LyingStartup::new);
     "lying-server", "wrong answers to those who lack blocks", layer!(lies::LyingServer::new);
+    "bad-heads", "wrong shares of heads, shares of wrong heads, heads that nobody signed", layer!(heads::BadHeads::new);
+    "no-heads", "gives no shares of heads and shows none", layer!(heads::NoHeads::new);
+    "stale-heads", "shows the oldest head it has, and shares of old ones", layer!(heads::StaleHeads::new);
+    "lying-state", "wrong pieces of state for those who copy it, wrong lists of pieces, or none", layer!(heads::LyingState::new);
     "clock-liar", "timestamps from another year", layer!(lies::ClockLiar::new);
     "back-dater", "blocks of rounds long past", layer!(lies::BackDater::new);
 }
@@ -129,6 +149,8 @@ pub struct Mind {
     pub now: Micros,
     identity: SecretKey,
     pub coin: CoinSecret,
+    pub sealing: SealingSecret,
+    pub heads: Box<dyn HeadSigning>,
     verifier: Arc<dyn Verifier>,
     /// Valid blocks that were seen, own ones too: of the last rounds, the first of each author.
     pub seen: BTreeMap<u64, BTreeMap<ReplicaId, Arc<VerifiedBlock>>>,
@@ -144,6 +166,7 @@ impl Mind {
         me: ReplicaId,
         public: Arc<OrderPublic>,
         network: &Network,
+        real: bool,
         verifier: Arc<dyn Verifier>,
         rng: Stream,
     ) -> Self {
@@ -153,7 +176,9 @@ impl Mind {
             rng,
             now: 0,
             identity: network.identity(me),
-            coin: network.coin(me),
+            coin: network.coin(me, real),
+            sealing: network.sealing(me),
+            heads: network.heads(me, real),
             verifier,
             seen: BTreeMap::new(),
             out: Vec::new(),

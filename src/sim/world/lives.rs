@@ -1,0 +1,107 @@
+//! Starts and ends of processes, and their links.
+
+use std::sync::Arc;
+
+use super::{Event, TICK, World};
+use crate::replica::heads::HeadKeys;
+use crate::replica::recovery::{self, Recovery};
+use crate::replica::{Parts, Replica};
+use crate::sim::check::Sight;
+use crate::sim::delays::{MS, Micros};
+use crate::sim::process::{CheckOnce, Input};
+use crate::store::memory::MemoryStore;
+
+impl World {
+    pub(super) fn restart(&mut self, process: usize) {
+        if self.processes[process].core.is_some() {
+            return;
+        }
+        let (network, public) = (Arc::clone(&self.network), Arc::clone(&self.public));
+        let state = &mut self.processes[process];
+        let id = state.id;
+        let recovered = recovery::recover(id, &network.genesis, &public, &mut state.store);
+        let Ok(Recovery { machine, order, own_last, boot, heads, staged }) = recovered else {
+            return self.replace_disk(process);
+        };
+        let (replica, effects) = Replica::start(Parts {
+            me: id,
+            public: Arc::clone(&public),
+            identity: network.identity(id),
+            coin: network.coin(id, self.plan.real),
+            sealing: network.sealing(id),
+            recovered: order,
+            machine,
+            heads,
+            head_keys: HeadKeys { signing: network.heads(id, self.plan.real), interval_ms: self.plan.head_interval_ms },
+            staged,
+            far_behind: self.plan.far_behind,
+            signer: network.signer(id, boot),
+            own_last: own_last.filter(|_| !state.own_record_lost),
+            nonces_ahead: self.plan.nonces_ahead,
+            verifier: Arc::<CheckOnce>::clone(&self.verifier),
+            rng: state.entropy.generator(),
+        });
+        state.core = Some(replica);
+        state.life += 1;
+        let life = state.life;
+        state.todo.extend(effects);
+        if self.is_correct(process) {
+            self.check(&Sight::Started { by: id, remembers: true });
+        }
+        self.work(process);
+        self.advance(process);
+        for peer in 0..self.processes.len() {
+            if self.processes[peer].id != id {
+                let after = self.network_rng.between(1, 50) * MS;
+                self.schedule(after, Event::LinkUp { a: process, b: peer });
+            }
+        }
+        let first = 1 + self.faults_rng.below(TICK);
+        self.schedule(first, Event::Tick { process, life });
+    }
+
+    pub(super) fn crash(&mut self, process: usize, back_after: Micros) {
+        if self.processes[process].core.is_none() {
+            return;
+        }
+        self.count("process ended");
+        let mut luck = self.faults_rng.clone();
+        self.processes[process].crash(&mut luck);
+        self.faults_rng = luck;
+        for peer in 0..self.processes.len() {
+            if self.links.is_up(process, peer) {
+                self.links.down(process, peer);
+            }
+        }
+        self.schedule(back_after, Event::Restart { process });
+    }
+
+    /// What is on the disk is wrong: the replica comes back with an empty one, and knows that it forgot.
+    pub(super) fn replace_disk(&mut self, process: usize) {
+        if self.plan.forgetful != Some(self.processes[process].id) {
+            return self.violate("simulator", format!("the disk of process {process} is damaged, and nobody did it"));
+        }
+        self.count("disk replaced");
+        if self.processes[process].core.is_some() {
+            self.crash(process, 20 * MS);
+        } else {
+            self.schedule(20 * MS, Event::Restart { process });
+        }
+        let store = MemoryStore::create(self.public.network, &self.network.genesis.to_bytes());
+        let state = &mut self.processes[process];
+        state.store = store;
+        state.own_record_lost = true;
+        state.copies.clear();
+    }
+
+    pub(super) fn link_up(&mut self, a: usize, b: usize) {
+        let both = self.processes[a].core.is_some() && self.processes[b].core.is_some();
+        if !both || self.links.is_up(a, b) {
+            return;
+        }
+        self.links.up(a, b);
+        let (id_a, id_b) = (self.processes[a].id, self.processes[b].id);
+        self.input(a, Input::Connected(id_b));
+        self.input(b, Input::Connected(id_a));
+    }
+}
