@@ -128,9 +128,36 @@ mutants! {
     MissingAskedOnce,
     /// The same equivocation is reported again and again.
     EvidenceRepeated,
+
+    // --- the replica: from here on whole replicas are needed to find them ---
+    /// A commit's effects and its place in the order are written apart: a power cut may keep one of them.
+    CursorApart,
+    /// What was said of whom is not read back at a start.
+    EvidenceForgotten,
+    /// Whatever a peer sends is checked, however much of it is junk.
+    VainChecksUnlimited,
+    /// A decryption share is released when an envelope is seen, not when it is ordered.
+    ShareBeforeOrder,
+    /// Nothing binds an envelope to who sealed it: a mauled one passes for sound.
+    EnvelopeUnchecked,
+    /// What is ordered after a sealed operation is executed before that is opened.
+    SealedNotAwaited,
+    /// A nonce is assigned again and again.
+    NonceTwice,
+    /// Rows of a copied state are not compared with the signed root.
+    ChunkUnverified,
+    /// A head is believed without its signature.
+    HeadUnverified,
+    /// A signed state is adopted whatever its height, also below the own.
+    AnyHeightAdopted,
 }
 
 impl Mutant {
+    /// Whether it takes whole replicas to find it, not the order alone.
+    pub fn is_of_replica(self) -> bool {
+        self >= Self::CursorApart
+    }
+
     /// By its name in this file, as printed by `make mutants`.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|mutant| format!("{mutant:?}") == name)

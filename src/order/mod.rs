@@ -117,7 +117,7 @@ mod startup_model;
 mod suspended;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -135,6 +135,9 @@ impl Recovered {
     /// Takes what was said of whom: all rows of [`Table::Evidence`] under
     /// [`ACCUSATIONS`](super::evidence::ACCUSATIONS).
     pub fn with_accusations(self, accusations: &TableRows) -> Result<Self, RecoveryError> {
+        let forgotten = planted(Mutant::EvidenceForgotten);
+        let nothing = TableRows::new();
+        let accusations = if forgotten { &nothing } else { accusations };
         let evidence = Evidence::load(accusations, self.floor()).ok_or(RecoveryError::Evidence)?;
         Ok(Self { evidence, ..self })
     }

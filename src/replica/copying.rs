@@ -7,6 +7,7 @@ use super::sync::{Step, Sync};
 use super::{Effect, Replica};
 use crate::committee::{ReplicaId, ReplicaSet};
 use crate::limits::{SYNC_BEHIND_OPERATIONS, SYNC_BEHIND_ROUNDS, SYNC_ROWS_PER_OPERATION};
+use crate::mutants::{Mutant, planted};
 
 /// How far behind a signed checkpoint a replica copies the state instead of pulling the blocks between.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +60,7 @@ impl Replica {
     /// Whether the signed checkpoint ahead is beyond what blocks can bring, or cheaper to copy than to catch up with. Who has
     /// nothing to show copies in any case.
     fn is_far_behind(&self, signed: &SignedHead) -> bool {
-        if self.is_unproven() {
+        if self.is_unproven() || planted(Mutant::AnyHeightAdopted) {
             return true;
         }
         let progress = self.machine.progress();

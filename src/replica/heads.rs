@@ -46,6 +46,7 @@ use crate::crypto::bls::{HeadPublic, HeadSecret, HeadShare, HeadSignature};
 use crate::crypto::digest::Digest;
 use crate::directory::Timestamp;
 use crate::limits::{BLOCKS_KEPT_ROUNDS, HEADS_PER_PEER, MAX_HEAD_MESSAGE, PENDING_HEADS, PRUNE_STEP_ROUNDS};
+use crate::mutants::{Mutant, planted};
 use crate::rows::{Row, Table};
 use crate::store::tree::{Proof, StateTree};
 use crate::store::{Batch, Local};
@@ -363,13 +364,15 @@ impl Heads {
         if stale || known(&self.ahead) || signed.head.epoch != self.epoch {
             return Vec::new();
         }
-        if signed.head.network != self.network || !self.keys.signing.verify(&signed.head.digest(), &signed.signature) {
+        let SignedHead { head, signature } = &signed;
+        let is_signed = head.network == self.network && self.keys.signing.verify(&head.digest(), signature);
+        if !is_signed && !planted(Mutant::HeadUnverified) {
             return vec![Effect::Fault {
                 culprit: from,
                 what: format!("a head of height {height} that nobody signed"),
             }];
         }
-        if height > own_height {
+        if height > own_height || planted(Mutant::AnyHeightAdopted) {
             if signed.head.checkpoint {
                 self.ahead = Some(signed);
             }

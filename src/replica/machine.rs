@@ -42,6 +42,7 @@ use crate::directory::refusal::Refusal;
 use crate::directory::state::ZONES_ROW;
 use crate::directory::{Directory, Timestamp};
 use crate::limits::{MAX_META_ROW, MAX_OPERATION_VALIDITY_MS, OUTCOME_KEPT_MS};
+use crate::mutants::{Mutant, planted};
 use crate::order::Commit;
 use crate::rows::{Row, Table, TableRows};
 use crate::signing::stored::META_KEY as SIGNING_ROW;
@@ -250,7 +251,8 @@ impl Machine {
     pub fn execute(&mut self, commit: &Commit) -> Executed {
         let mut executed = Executed::default();
         let held = self.take_in(commit, &mut executed);
-        if self.backlog.is_empty() && held.tickets().next().is_none() {
+        let is_first = self.backlog.is_empty() || planted(Mutant::SealedNotAwaited);
+        if is_first && held.tickets().next().is_none() {
             self.run(held, commit.round, &mut executed);
         } else {
             self.backlog.push(held, &mut executed.rows);

@@ -37,7 +37,7 @@ pub mod rsa;
 pub mod sealed;
 pub mod sync;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub mod zones;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -68,6 +68,7 @@ use crate::crypto::digest::Digest;
 use crate::crypto::ed25519::SecretKey;
 use crate::directory::operation::SignedOperation;
 use crate::limits::{COST_OF_HANDED_ON_ENVELOPE, MAX_STARTUP_ANSWER, MAX_UNUSED_NONCES, REPROPOSE_ROUNDS};
+use crate::mutants::{Mutant, planted};
 use crate::order::startup::{Answer, AnswerFault, Question, Startup};
 use crate::order::{self, Commit, Order, OrderPublic, Recovered, VerifiedBlock, Verifier};
 use crate::rows::Table;
@@ -526,10 +527,12 @@ impl Replica {
             let scheduler = self.machine.scheduler();
             self.asked.retain(|assignment| scheduler.owes(self.me, assignment.task(), assignment.attempt()));
         }
-        let rows = commit.rows.into_iter().chain(executed.rows).collect();
+        let (with, apart) = if planted(Mutant::CursorApart) { (vec![], commit.rows) } else { (commit.rows, vec![]) };
+        let rows = with.into_iter().chain(executed.rows).collect();
         let mut batch = Batch { rows, ..Batch::default() };
         let due = self.heads.executed(&self.machine.progress(), executed.changed, &mut batch);
         let mut effects = vec![Effect::Write(batch)];
+        effects.extend((!apart.is_empty()).then(|| Effect::Write(Batch { rows: apart, ..Batch::default() })));
         effects.extend(due);
         if executed.changed {
             effects.push(Effect::Expose { zones: executed.published });

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::committee::ReplicaId;
 use crate::crypto::frost::NonceCommitment;
 use crate::limits::{MAX_NONCE_BATCH, MAX_UNUSED_NONCES};
+use crate::mutants::{Mutant, planted};
 
 /// A replica's commitments to nonces, as they ride in its block.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -121,7 +122,7 @@ impl Pool {
         let boot = self.boot.expect("a batch sets it");
         let mut taken = Taken { nonce: NonceRef { boot, index: *index, offset: self.cursor }, used_up: false };
         self.unused.remove(&commitment);
-        self.cursor += 1;
+        self.cursor += if planted(Mutant::NonceTwice) { 0 } else { 1 };
         if self.cursor as usize == batch.commitments.len() {
             taken.used_up = true;
             self.batches.pop_front();

@@ -27,6 +27,7 @@ use super::keys::{EncodedPublic, PublicShares, Secret, purpose};
 use crate::committee::{Committee, ReplicaId};
 use crate::crypto::digest::hash;
 use crate::limits::{MAX_SEALED_MESSAGE, MAX_SHARES_PER_REPLICA};
+use crate::mutants::{Mutant, planted};
 
 const U: usize = 48;
 const W: usize = 96;
@@ -143,7 +144,7 @@ impl Ciphertext {
         }
         let hash = |ciphertext: Self| VerifiedCiphertext { point: hash_to_g2(&ciphertext.hashed), ciphertext };
         let claimed: Vec<VerifiedCiphertext> = ciphertexts.into_iter().map(hash).collect();
-        let all_are = are_valid(&claimed);
+        let all_are = are_valid(&claimed) || planted(Mutant::EnvelopeUnchecked);
         let is_valid = |one: &VerifiedCiphertext| all_are || are_valid(std::slice::from_ref(one));
         claimed.into_iter().map(|one| is_valid(&one).then_some(one)).collect()
     }

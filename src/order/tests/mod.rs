@@ -9,7 +9,7 @@ mod disk;
 mod endurance;
 mod graphs;
 #[cfg(feature = "mutants")]
-mod mutants;
+pub mod mutants;
 mod network;
 mod races;
 mod scenarios;

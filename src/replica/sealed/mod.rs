@@ -46,6 +46,7 @@ use crate::crypto::bls::sealing::NotOpened;
 use crate::crypto::bls::{Ciphertext, DecryptionShare, SealingPublic, VerifiedCiphertext};
 use crate::crypto::digest::Digest;
 use crate::limits::{MAX_CHECKED_ENVELOPES, MAX_SEALED_WAITING};
+use crate::mutants::{Mutant, planted};
 
 /// Ordinal of an envelope among those that passed their check, in the order.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -127,12 +128,14 @@ impl Sealed {
     /// Tickets for which no share of `me` is ordered yet, with what to make it of. They follow from the state: after a restart
     /// they are the same.
     pub fn owed_by(&self, me: ReplicaId) -> impl Iterator<Item = (Ticket, &VerifiedCiphertext)> {
-        self.waiting.iter().filter_map(move |(&ticket, waiting)| match &waiting.state {
+        let early = self.checked.values().next().filter(|_| planted(Mutant::ShareBeforeOrder));
+        let owed = self.waiting.iter().filter_map(move |(&ticket, waiting)| match &waiting.state {
             State::Sealed { shares, bad } if !shares.contains_key(&me) && !bad.contains(me) => {
                 Some((ticket, &waiting.envelope.ciphertext))
             }
             _ => None,
-        })
+        });
+        owed.chain(early.map(|ciphertext| (self.next, ciphertext)))
     }
 
     /// Spares the check of an envelope when it is ordered.

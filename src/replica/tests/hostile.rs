@@ -40,7 +40,7 @@ fn faults(effects: &[Effect]) -> u32 {
 }
 
 #[test]
-fn a_peer_that_floods_junk_is_not_heard_until_the_next_tick_and_then_asked_for_what_it_has() {
+pub fn a_peer_that_floods_junk_is_not_heard_until_the_next_tick_and_then_asked_for_what_it_has() {
     let mut world = quiet_world();
     let junk = junk(&world, 200);
     let honest = world.answer(1, &[], 0).pop().unwrap();
@@ -137,7 +137,7 @@ fn twins() -> [Vec<u8>; 2] {
 }
 
 #[test]
-fn equivocation_is_said_once_also_across_restarts_and_its_proof_is_kept() {
+pub fn equivocation_is_said_once_also_across_restarts_and_its_proof_is_kept() {
     let twins = twins();
     let mut world = World::new(0, &[0, 1, 2]);
     for twin in &twins {

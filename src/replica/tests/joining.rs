@@ -82,7 +82,7 @@ fn a_head_that_was_due_when_all_were_cut_is_signed_after_the_restart() {
 }
 
 #[test]
-fn a_replica_far_behind_copies_the_state_and_its_rows_are_a_veterans_ever_after() {
+pub fn a_replica_far_behind_copies_the_state_and_its_rows_are_a_veterans_ever_after() {
     let (mut world, mut alice) = with_one_left_behind(2);
     world.start(3);
     world.run_until(|world| world.joined > 0);
@@ -97,7 +97,7 @@ fn a_replica_far_behind_copies_the_state_and_its_rows_are_a_veterans_ever_after(
 }
 
 #[test]
-fn a_replica_that_lost_its_disk_joins_under_its_old_name() {
+pub fn a_replica_that_lost_its_disk_joins_under_its_old_name() {
     let (mut world, mut alice) = with_one_left_behind(6);
     world.lose_disk(3);
     world.start(3);
@@ -129,7 +129,7 @@ fn a_copy_that_is_cut_after_any_step_goes_on_after_the_restart() {
 /// Old heads, heads that nobody signed, wrong rows: the copy comes from the others. What else a server may send is tried in
 /// `replica::sync`.
 #[test]
-fn one_lying_server_is_given_up_and_the_copy_is_not() {
+pub fn one_lying_server_is_given_up_and_the_copy_is_not() {
     let (mut world, mut alice) = with_one_left_behind(5);
     let mut first = None;
     world.corrupt = Some(Box::new(move |from, message| {

@@ -3,6 +3,8 @@
 mod fuzz;
 mod hostile;
 mod joining;
+#[cfg(feature = "mutants")]
+mod mutants;
 mod reload;
 mod scenarios;
 mod sealed;

@@ -27,7 +27,7 @@ fn owners_at_work(world: &mut World, doors: &[u8]) -> usize {
 }
 
 #[test]
-fn all_replicas_show_the_same_zone_and_outcomes_and_fall_silent() {
+pub fn all_replicas_show_the_same_zone_and_outcomes_and_fall_silent() {
     for seed in 0..3 {
         let mut world = World::new(seed, &[0, 1, 2, 3]);
         world.run_until_quiet();
@@ -51,7 +51,7 @@ fn with_one_replica_silent_the_others_serve() {
 }
 
 #[test]
-fn a_replica_that_crashes_and_restarts_catches_up() {
+pub fn a_replica_that_crashes_and_restarts_catches_up() {
     for seed in 0..6 {
         let mut world = World::new(seed, &[0, 1, 2, 3]);
         let operations = owners_at_work(&mut world, &[0, 1, 3]);

@@ -61,7 +61,7 @@ fn sealed_operations_are_executed_with_one_replica_silent() {
 }
 
 #[test]
-fn nothing_after_a_sealed_operation_is_executed_before_it() {
+pub fn nothing_after_a_sealed_operation_is_executed_before_it() {
     for seed in 0..4 {
         let mut world = World::new(seed, &[0, 1, 2, 3]);
         world.run_until_quiet();
@@ -80,7 +80,7 @@ fn nothing_after_a_sealed_operation_is_executed_before_it() {
 }
 
 #[test]
-fn an_envelope_that_waits_when_all_are_cut_is_opened_after_the_restart() {
+pub fn an_envelope_that_waits_when_all_are_cut_is_opened_after_the_restart() {
     for seed in 0..6 {
         let mut world = World::new(seed, &[0, 1, 2]);
         world.run_until_quiet();
@@ -170,7 +170,7 @@ fn an_operation_that_comes_sealed_and_open_is_executed_once() {
 }
 
 #[test]
-fn a_mauled_envelope_is_refused_at_the_door() {
+pub fn a_mauled_envelope_is_refused_at_the_door() {
     let sound = sealed(&Owner::new("alice").act(Action::Register), 5);
     assert!(door::check_envelope(&sound).is_ok());
     for at in [144, sound.len() - 1] {
@@ -271,7 +271,7 @@ fn first_carrier(world: &World, digest: &Digest) -> ReplicaId {
 
 /// Promise 4: it sees every message, copies the envelope, has the copy ordered first and reads each share at once.
 #[test]
-fn who_reads_everything_and_orders_first_cannot_take_a_sealed_name() {
+pub fn who_reads_everything_and_orders_first_cannot_take_a_sealed_name() {
     let (mut first, mut read) = (0, 0);
     for seed in 0..8 {
         let mut world = World::new(seed, &[0, 1, 2, 3]);
