@@ -4,6 +4,12 @@
 //! invents there must not push out what the next rounds wait for. Nothing is lost by dropping: a block that matters is a
 //! parent of a correct replica's block and can be pulled by its digest.
 //!
+//! What an author invents must not hide what others need of it either: a corrupt author can show its own chain to one
+//! correct replica, whose block waits here for the chain, and names without blocks behind them to everybody. So what is
+//! asked for is found from each author's waiting blocks apart, through whatever waits below them, and each of the others
+//! keeps the lowest blocks that its own lead to, up to an equal part of the allowance. What a correct author's blocks lead to exists,
+//! its lowest block is kept or asked for, and so it comes in the end, whatever corrupt ones invent.
+//!
 //! A further block of a slot matters only if a block of another author leads to it ([`Suspended::is_wanted`]): until then
 //! as many as there are replicas are taken. With one corrupt replica, blocks of others are correct replicas'; each of these
 //! takes at most n blocks of a slot before it sees others', so n² bound what anybody takes. Two corrupt replicas can vouch
@@ -129,8 +135,37 @@ impl Suspended {
         let over = |blocks: usize, bytes: usize| blocks > MAX_SUSPENDED_BLOCKS || bytes > MAX_SUSPENDED_BYTES;
         while over(self.by_author[author].len(), self.bytes[author]) && !planted(Mutant::FutureUnbounded) {
             let farthest = *self.by_author[author].last_key_value().expect("over its allowance, hence not empty").0;
-            self.remove(&farthest);
+            let reserved = if self.is_parent(&farthest) { self.reserved(author) } else { BTreeSet::new() };
+            let free = self.by_author[author].keys().rfind(|block| !reserved.contains(block)).copied();
+            self.remove(&free.unwrap_or(farthest));
         }
+    }
+
+    /// Blocks of `author` that stay since others' blocks lead to them: for each other author the lowest, in equal parts.
+    fn reserved(&self, author: usize) -> BTreeSet<BlockRef> {
+        let others = (0..self.by_author.len()).filter(|&other| other != author);
+        let part = MAX_SUSPENDED_BLOCKS / self.by_author.len();
+        let lowest = |other| {
+            let (held, _) = self.needs(other);
+            held.into_iter().filter(|block| block.author.index() == author).take(part).collect::<Vec<_>>()
+        };
+        others.flat_map(lowest).collect()
+    }
+
+    /// What the waiting blocks of `author` lead to: blocks that wait here themselves, and names of which there is no block.
+    fn needs(&self, author: usize) -> (BTreeSet<BlockRef>, BTreeSet<BlockRef>) {
+        let (mut held, mut absent) = (BTreeSet::new(), BTreeSet::new());
+        let mut stack: Vec<&Waiting> = self.by_author[author].values().collect();
+        while let Some(waiting) = stack.pop() {
+            for parent in &waiting.missing {
+                match self.by_author[parent.author.index()].get(parent) {
+                    Some(below) if held.insert(*parent) => stack.push(below),
+                    Some(_) => {}
+                    None => drop(absent.insert(*parent)),
+                }
+            }
+        }
+        (held, absent)
     }
 
     fn remove(&mut self, reference: &BlockRef) -> Option<Waiting> {
@@ -186,21 +221,15 @@ impl Suspended {
         free
     }
 
-    /// Whom to ask once more, and for what: the oldest missing parents of each author's blocks, from someone not asked
-    /// yet, first those who should have them.
+    /// Whom to ask once more, and for what: the oldest names that each author's blocks lead to, from someone not asked yet,
+    /// first those who should have them.
     pub fn requests(&mut self, me: ReplicaId) -> Vec<(ReplicaId, Vec<BlockRef>)> {
         let mut chosen = BTreeSet::new();
         if planted(Mutant::MissingAskedOnce) {
             return Vec::new();
         }
-        for blocks in &self.by_author {
-            let wanted: BTreeSet<BlockRef> = blocks
-                .values()
-                .flat_map(|waiting| &waiting.missing)
-                .filter(|parent| !self.contains(parent))
-                .copied()
-                .collect();
-            chosen.extend(wanted.into_iter().take(MAX_FETCHED_REFERENCES));
+        for author in 0..self.by_author.len() {
+            chosen.extend(self.needs(author).1.into_iter().take(MAX_FETCHED_REFERENCES));
         }
         let mut requests: BTreeMap<u8, Vec<BlockRef>> = BTreeMap::new();
         for parent in chosen {

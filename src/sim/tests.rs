@@ -46,6 +46,16 @@ fn a_replica_that_may_not_speak_yet_keeps_nobody_awake() {
     }
 }
 
+/// A corrupt replica showed its chain to one correct replica only, and to all blocks whose parents it had invented: 64 of
+/// these names, the oldest, were all that was ever asked for, and what the correct replica's block needed was not among them.
+#[test]
+fn invented_parents_do_not_hide_what_a_correct_block_needs() {
+    let options = Options { replicas: Some(4), adversary: Strategy::find("invented-parents"), ..Options::default() };
+    for seed in [4, 11] {
+        assert_sound(&run(seed, &options, keyring()), &options);
+    }
+}
+
 /// Seeds whose corrupt replica, of this strategy, was found out: by what it sent, or by what it had ordered.
 fn faults(name: &str, seeds: u64) -> u64 {
     let options = Options { replicas: Some(4), adversary: Strategy::find(name), ..Options::default() };
