@@ -173,14 +173,13 @@ impl Args {
 
 fn twins_report(outcomes: &twins::Outcomes, took: Duration) -> Report {
     let mut text = format!(
-        "{} scenarios of {} in {:.1} s: {} commits, {} blocks ordered, the twins accused in {}, some block not ordered in time in {}\n",
+        "{} scenarios of {} in {:.1} s: {} commits, {} blocks ordered, the twins accused in {}\n",
         outcomes.scenarios,
         twins::SCENARIOS,
         took.as_secs_f64(),
         outcomes.commits,
         outcomes.blocks,
-        outcomes.equivocations,
-        outcomes.unordered
+        outcomes.equivocations
     );
     let replay = |number: u64| format!("torrens simulate --twins --from {number} --count 1");
     for (number, what) in &outcomes.failed {
@@ -195,7 +194,6 @@ fn twins_report(outcomes: &twins::Outcomes, took: Duration) -> Report {
         "commits": outcomes.commits,
         "blocks": outcomes.blocks,
         "accused": outcomes.equivocations,
-        "unordered": outcomes.unordered,
         "failed": failed.collect::<Vec<_>>(),
     });
     let exit = if outcomes.failed.is_empty() { Exit::Accepted } else { Exit::Refused };

@@ -12,8 +12,7 @@
 //! is the asynchronous model: what is on its way may take as long as it takes.
 //!
 //! In the end everything has arrived, and: of the logs of two correct replicas one begins with the other; no slot is ordered
-//! twice; nobody but the twin was accused. In how many scenarios a block of a correct replica from the three rounds was
-//! not ordered yet, when rounds ended, is counted, not judged.
+//! twice; nobody but the twin was accused; and what correct replicas said in the three rounds is ordered.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -26,7 +25,7 @@ use crate::committee::{Committee, ReplicaId};
 use crate::crypto::coin::CoinValue;
 use crate::crypto::digest::hash;
 use crate::directory::Timestamp;
-use crate::limits::MAX_FETCH;
+use crate::limits::FETCH_ANSWER;
 use crate::order::startup::Outcome;
 use crate::order::{BlockRef, Effect, Order, OrderPublic, Recovered, VerifiedBlock, WaveLength};
 
@@ -115,8 +114,6 @@ pub struct Outcomes {
     pub blocks: u64,
     /// In how many scenarios the twins contradicted each other and were accused.
     pub equivocations: u64,
-    /// In how many a block of a correct replica from the three rounds was not ordered when the last round was over.
-    pub unordered: u64,
     /// Number of the scenario, and what did not hold in it.
     pub failed: Vec<(u64, String)>,
 }
@@ -127,7 +124,6 @@ impl Outcomes {
         self.commits += other.commits;
         self.blocks += other.blocks;
         self.equivocations += other.equivocations;
-        self.unordered += other.unordered;
         self.failed.extend(other.failed);
     }
 }
@@ -253,7 +249,7 @@ impl Family {
             Message::Block(block) => order.receive(sender, block),
             Message::Fetched => order.fetched(sender),
             Message::Fetch { refs, above } => {
-                let (blocks, _) = order.serve(&refs, above, MAX_FETCH);
+                let (blocks, _) = order.serve(&refs, above, FETCH_ANSWER);
                 for block in blocks {
                     self.send(to, from, Message::Block(block));
                 }
@@ -350,7 +346,9 @@ impl Family {
             |process: &Process| process.spoke.range(rounds.clone()).map(|&round| (round, process.id)).collect();
         let spoken: Vec<(u64, ReplicaId)> = correct.iter().flat_map(|process| -> Vec<_> { spoken(process) }).collect();
         let slots: BTreeSet<_> = first.log.iter().map(|block| (block.round, block.author)).collect();
-        let unordered = spoken.iter().any(|slot| !slots.contains(slot));
+        if let Some((round, author)) = spoken.iter().find(|slot| !slots.contains(slot)) {
+            return Err(format!("the block of {author} of round {round} is not ordered"));
+        }
         let accused: BTreeSet<ReplicaId> = correct.iter().flat_map(|process| process.accused.iter().copied()).collect();
         if let Some(innocent) = accused.iter().find(|&&id| id != TWIN) {
             return Err(format!("{innocent} is accused, which is correct"));
@@ -360,7 +358,6 @@ impl Family {
             commits: first.commits,
             blocks: first.log.len() as u64,
             equivocations: u64::from(!accused.is_empty()),
-            unordered: u64::from(unordered),
             failed: Vec::new(),
         })
     }
