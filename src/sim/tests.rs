@@ -56,6 +56,16 @@ fn invented_parents_do_not_hide_what_a_correct_block_needs() {
     }
 }
 
+/// A kernel answered the last owner before the network healed, and the corrupt replica never falls silent: the run
+/// ended when the network healed, and a correct replica that was still behind was blamed for what it showed.
+#[test]
+fn a_run_ends_when_the_last_correct_replica_has_executed_everything() {
+    let options = Options::default();
+    for seed in [1237, 1427] {
+        assert_sound(&run(seed, &options, keyring()), &options);
+    }
+}
+
 /// Seeds whose corrupt replica, of this strategy, was found out: by what it sent, or by what it had ordered.
 fn faults(name: &str, seeds: u64) -> u64 {
     let options = Options { replicas: Some(4), adversary: Strategy::find(name), ..Options::default() };

@@ -107,6 +107,8 @@ pub struct World {
     links: Links,
     delays: Delays,
     clients: Vec<Client>,
+    /// Operations handed in so far: each gets one position.
+    submitted: u64,
     checks: Checks,
     network_rng: Stream,
     faults_rng: Stream,
@@ -142,6 +144,7 @@ impl World {
             links: Links::new(plan.reorders),
             delays: Delays::new(plan.scheduler, plan.n, Stream::new(seed, "delays", 0)),
             clients,
+            submitted: 0,
             checks: Checks::new(&plan),
             network_rng: Stream::new(seed, "network", 0),
             faults_rng: Stream::new(seed, "faults", 0),
@@ -258,7 +261,7 @@ impl World {
 
     /// Whether all is done that was asked for; and said, if nobody keeps the rounds going.
     fn is_over(&self) -> bool {
-        if !self.healed || !self.clients.iter().all(Client::is_done) {
+        if !self.healed || !self.all_is_executed() {
             return false;
         }
         let quiet = self.plan.corrupt.values().all(|strategy| strategy.is_quiet());

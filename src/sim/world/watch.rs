@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{COMMITS, Event, PATIENCE, TICK, World};
 use crate::committee::ReplicaSet;
 use crate::crypto::digest::Digest;
+use crate::replica::Replica;
 use crate::sim::check::Sight;
 use crate::sim::client::{self, Client};
 use crate::sim::delays::MS;
@@ -21,6 +22,7 @@ impl World {
         let network = Arc::clone(&self.network);
         let Some((bytes, to, submitted)) = self.clients[index].act(self.now, &network) else { return };
         if let Some(submitted) = submitted {
+            self.submitted += 1;
             self.check(&Sight::Submitted(&submitted));
         }
         for process in 0..self.processes.len() {
@@ -45,6 +47,16 @@ impl World {
         accepted.filter(|_| enough)
     }
 
+    /// Whether nobody wants anything any more, and every correct replica runs and has executed all that was submitted.
+    /// An owner who was answered before the network healed had the word of a kernel: the others may have been behind.
+    pub(super) fn all_is_executed(&self) -> bool {
+        let up_to_date = |replica: &Replica| replica.machine().progress().position >= self.submitted;
+        let behind = (0..self.processes.len())
+            .filter(|&at| self.is_correct(at))
+            .any(|at| !self.processes[at].core.as_ref().is_some_and(up_to_date));
+        !behind && self.clients.iter().all(Client::is_done)
+    }
+
     /// Looks at what everybody holds, and whether things go on.
     pub(super) fn look(&mut self) {
         self.schedule(TICK, Event::Look);
@@ -52,7 +64,7 @@ impl World {
         for (by, usage) in held {
             self.check(&Sight::Holds { by, usage: &usage });
         }
-        if self.healed && !self.clients.iter().all(Client::is_done) {
+        if self.healed && !self.all_is_executed() {
             let commits = self.height() - self.healed_height.min(self.height());
             if self.now > self.plan.heal_at + PATIENCE {
                 self.violate(
