@@ -66,7 +66,8 @@ impl Order {
         let mut effects = Vec::new();
         self.catching_up = false;
         let above = self.dag.quorum_round();
-        for (from, refs) in self.suspended.requests(self.own.id()) {
+        let spoke_in = |author| self.dag.highest_of(author, self.dag.top());
+        for (from, refs) in self.suspended.requests(self.own.id(), spoke_in) {
             self.requested_at[from.index()] = self.inserted;
             effects.push(self.fetch(from, refs));
         }

@@ -10,6 +10,13 @@
 //! keeps the lowest blocks that its own lead to, up to an equal part of the allowance. What a correct author's blocks lead to exists,
 //! its lowest block is kept or asked for, and so it comes in the end, whatever corrupt ones invent.
 //!
+//! A replica that loses its disk may have shown a block whose parent, another of its own, reached nobody: then no one has
+//! the parent any more. A waiting block that its author has spoken after without leading to it is such a forgotten one, or
+//! a liar's: a correct author's block leads to its last one, unless that is too old to be ordered. What it lacks is asked for
+//! only if another author's block leads to it: otherwise the others would ask each other until the floor passes it. Nothing
+//! is lost by this. A correct replica that has the block in its graph names it as parent in its next block, and makes one if
+//! the payload is not ordered. Until the author speaks again it may just be slow, and everybody is asked.
+//!
 //! A further block of a slot matters only if a block of another author leads to it ([`Suspended::is_wanted`]): until then
 //! as many as there are replicas are taken. With one corrupt replica, blocks of others are correct replicas'; each of these
 //! takes at most n blocks of a slot before it sees others', so n² bound what anybody takes. Two corrupt replicas can vouch
@@ -146,16 +153,18 @@ impl Suspended {
         let others = (0..self.by_author.len()).filter(|&other| other != author);
         let part = MAX_SUSPENDED_BLOCKS / self.by_author.len();
         let lowest = |other| {
-            let (held, _) = self.needs(other);
+            let (held, _) = self.needs(other, 0);
             held.into_iter().filter(|block| block.author.index() == author).take(part).collect::<Vec<_>>()
         };
         others.flat_map(lowest).collect()
     }
 
-    /// What the waiting blocks of `author` lead to: blocks that wait here themselves, and names of which there is no block.
-    fn needs(&self, author: usize) -> (BTreeSet<BlockRef>, BTreeSet<BlockRef>) {
+    /// What the waiting blocks of `author` above round `above` lead to: blocks that wait here themselves, and names of which
+    /// there is no block.
+    fn needs(&self, author: usize, above: u64) -> (BTreeSet<BlockRef>, BTreeSet<BlockRef>) {
         let (mut held, mut absent) = (BTreeSet::new(), BTreeSet::new());
-        let mut stack: Vec<&Waiting> = self.by_author[author].values().collect();
+        let newer = self.by_author[author].iter().filter(|(block, _)| block.round > above);
+        let mut stack: Vec<&Waiting> = newer.map(|(_, waiting)| waiting).collect();
         while let Some(waiting) = stack.pop() {
             for parent in &waiting.missing {
                 match self.by_author[parent.author.index()].get(parent) {
@@ -222,14 +231,16 @@ impl Suspended {
     }
 
     /// Whom to ask once more, and for what: the oldest names that each author's blocks lead to, from someone not asked yet,
-    /// first those who should have them.
-    pub fn requests(&mut self, me: ReplicaId) -> Vec<(ReplicaId, Vec<BlockRef>)> {
+    /// first those who should have them. `spoke_in` gives the round of an author's last block in the graph: what waits of it up
+    /// to there was forgotten, and leads to nothing that is needed.
+    pub fn requests(&mut self, me: ReplicaId, spoke_in: impl Fn(ReplicaId) -> u64) -> Vec<(ReplicaId, Vec<BlockRef>)> {
         let mut chosen = BTreeSet::new();
         if planted(Mutant::MissingAskedOnce) {
             return Vec::new();
         }
-        for author in 0..self.by_author.len() {
-            chosen.extend(self.needs(author).1.into_iter().take(MAX_FETCHED_REFERENCES));
+        for author in self.committee.ids() {
+            let (_, absent) = self.needs(author.index(), spoke_in(author));
+            chosen.extend(absent.into_iter().take(MAX_FETCHED_REFERENCES));
         }
         let mut requests: BTreeMap<u8, Vec<BlockRef>> = BTreeMap::new();
         for parent in chosen {

@@ -46,6 +46,17 @@ fn a_replica_that_may_not_speak_yet_keeps_nobody_awake() {
     }
 }
 
+/// A replica lost its disk, and with it a block that had reached nobody, while a later one of its blocks, which has that one as
+/// parent, had: the others asked each other for what nobody has, long after all was done.
+#[test]
+fn nobody_asks_for_ever_for_what_its_author_has_forgotten() {
+    let options = Options::default();
+    for seed in [149, 403] {
+        assert!(Plan::draw(seed, &options).forgetful.is_some());
+        assert_sound(&run(seed, &options, keyring()), &options);
+    }
+}
+
 /// A corrupt replica showed its chain to one correct replica only, and to all blocks whose parents it had invented: 64 of
 /// these names, the oldest, were all that was ever asked for, and what the correct replica's block needed was not among them.
 #[test]

@@ -86,6 +86,35 @@ fn missing_parents_are_asked_of_the_author_then_of_everybody_else_in_turn() {
     assert_eq!(asked, [r(1), r(2), r(3), r(1)], "never of itself");
 }
 
+/// Replica 3 loses its disk: its block of round 2 reached nobody, its block of round 3, which has that one as parent, did.
+#[test]
+fn what_its_author_has_forgotten_is_asked_for_only_if_another_authors_block_leads_to_it() {
+    let keys = keys();
+    let mut order = keys.fresh(r(0));
+    let mut rounds = vec![full_graph(&keys, 1)];
+    for round in 2..=5 {
+        let before: Vec<_> = rounds.last().unwrap().iter().map(|block| block.reference()).collect();
+        rounds.push((0..3).map(|author| keys.block(round, r(author), &before, b"")).collect());
+    }
+    let names = |round: usize| rounds[round - 1].iter().map(|block| block.reference());
+    let lost = keys.block(2, r(3), &names(1).collect::<Vec<_>>(), b"").reference();
+    let shown = keys.block(3, r(3), &names(2).chain([lost]).collect::<Vec<_>>(), b"");
+    let asks = |order: &mut Order| {
+        let effects = order.retry();
+        effects.iter().any(|effect| matches!(effect, Effect::Fetch { refs, .. } if refs.contains(&lost)))
+    };
+    for block in rounds.iter().flatten().chain([&shown]) {
+        let _ = order.receive(block.author(), Arc::clone(block));
+    }
+    assert!(asks(&mut order), "its author may just be slow");
+    let after_a_gap = keys.block(5, r(3), &names(4).collect::<Vec<_>>(), b"");
+    let _ = order.receive(r(3), after_a_gap);
+    assert!(!asks(&mut order), "its author has it no more, and nobody needs it");
+    let needs_it = keys.block(6, r(2), &names(5).chain([shown.reference()]).collect::<Vec<_>>(), b"");
+    let _ = order.receive(r(2), needs_it);
+    assert!(asks(&mut order), "another replica had it");
+}
+
 #[test]
 fn requests_for_invented_parents_do_not_crowd_out_real_ones() {
     let keys = keys();

@@ -85,7 +85,7 @@ impl World {
                 );
             }
         } else if self.healed && self.now > self.plan.heal_at + 2 * PATIENCE {
-            self.violate("quiescence", format!("rounds go on for ever: {}", self.describe()));
+            self.violate("quiescence", format!("rounds or requests go on for ever: {}", self.describe()));
         }
     }
 
