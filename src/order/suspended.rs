@@ -7,8 +7,8 @@
 //! What an author invents must not hide what others need of it either: a corrupt author can show its own chain to one
 //! correct replica, whose block waits here for the chain, and names without blocks behind them to everybody. So what is
 //! asked for is found from each author's waiting blocks apart, through whatever waits below them, and each of the others
-//! keeps the lowest blocks that its own lead to, up to an equal part of the allowance. What a correct author's blocks lead to exists,
-//! its lowest block is kept or asked for, and so it comes in the end, whatever corrupt ones invent.
+//! keeps the lowest blocks that its own lead to, up to an equal part of the allowance. What a correct author's blocks lead
+//! to exists, its lowest block is kept or asked for, and so it comes in the end, whatever corrupt ones invent.
 //!
 //! A replica that loses its disk may have shown a block whose parent, another of its own, reached nobody: then no one has
 //! the parent any more. A waiting block that its author has spoken after without leading to it is such a forgotten one, or
