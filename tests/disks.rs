@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use support::dns::{delv, dig, serial, try_dig};
+use support::dns::{delv, serial, try_dig};
 use support::process::{Process, Run, signal};
 use support::testbed::{Testbed, copy_folder, torrens};
 use support::{Steps, eventually};
