@@ -18,8 +18,8 @@
 //! induction replicas take the same anchor, whose history is the same everywhere since blocks name their parents by
 //! digest. (5) A decision is never changed by more blocks: quorums only grow, and histories do not change.
 //!
-//! An anchor must be *decided*, not only likely: a rule that passes over undecided slots is unsafe, because they may
-//! still be committed and then be the anchor elsewhere.
+//! An anchor must be *decided*, not only likely: a rule that passes over undecided slots breaks agreement, because
+//! they may still be committed and then be the anchor elsewhere.
 //!
 //! *Extent* (ours, for fair order: [`super::sequence`]). A committed leader that came in time orders its whole history, one
 //! that came late only what arrived two rounds before it. A vote says which: it finds the block that it supports *timely* or

@@ -11,11 +11,11 @@
 //! itself nor what only its author's friends had. (3) Between equals the coin decides. What is left nobody can tell from a
 //! slow link: to claim not to have V yet, and to be one of f who vouch for each other.
 //!
-//! What this does not exclude, each tried by an attack of `tests/races.rs` that wins no more than chance: "at once" is after
-//! the write to disk of the block before, and X may come in that moment; and a leader's author picks which n − f blocks of
-//! the round before it leads to, so with luck it finds f + 1 correct ones of which some lack V. A late leader could pick
-//! with hindsight: that is why it orders nothing that arrived in its own round or the one before, since each block that it
-//! leads to leads itself to a quorum of those.
+//! What this does not exclude: "at once" is after the write to disk of the block before, and X may come in that moment
+//! (the races' world writes in no time, so they do not measure it); and a leader's author picks which n − f blocks of the
+//! round before it leads to, so with luck it finds f + 1 correct ones of which some lack V (raced, and no gain is seen). A
+//! late leader could pick with hindsight: that is why it orders nothing that arrived in its own round or the one before,
+//! since each block that it leads to leads itself to a quorum of those.
 //!
 //! Known limit: a rival so near to everybody that X comes *before* V can gain a round by dating X one round back, for a
 //! slow replica may still need it for its block of round r, of which V can be no parent. The races of `tests/races.rs`

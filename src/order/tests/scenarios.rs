@@ -180,9 +180,10 @@ fn an_undecided_leader_holds_back_all_later_ones() {
     assert_eq!(drawing.committed()[..2], [drawing.block(1, x), drawing.block(1, second)]);
 }
 
-/// Five rounds in which all votes support the first leader of the first, and as many of them as `timely` says find it
-/// timely: two of the next round have it as parent, and only the leader's own block after those leads to both.
-fn drawn_with_timely_votes(timely: usize) -> (Drawing, BlockRef) {
+/// Four rounds in which all votes support the first leader of the first, and as many of them as `timely` says find it timely:
+/// two of the next round have it as parent, and only the leader's own block after those leads to both. Also returns the
+/// leader's author and the others.
+fn drawn_with_timely_votes(timely: usize) -> (Drawing, u8, Vec<u8>) {
     let mut drawing = Drawing::new(WaveLength::Five);
     let x = drawing.leaders(1)[0];
     let w: Vec<u8> = ALL.into_iter().filter(|&author| author != x).collect();
@@ -192,6 +193,12 @@ fn drawn_with_timely_votes(timely: usize) -> (Drawing, BlockRef) {
     drawing.round(&[(x, &with_x), (w[0], &w), (w[1], &w), (w[2], &w)]);
     let parents = |place| if place < timely { with_x.as_slice() } else { w.as_slice() };
     drawing.round(&[(x, parents(0)), (w[0], parents(1)), (w[1], parents(2)), (w[2], parents(3))]);
+    (drawing, x, w)
+}
+
+/// The same, and a round of certificates that have all votes as parents. Returns the leader.
+fn drawn_with_certificates(timely: usize) -> (Drawing, BlockRef) {
+    let (mut drawing, x, _) = drawn_with_timely_votes(timely);
     drawing.full_rounds(1, &ALL);
     let leader = drawing.block(1, x);
     (drawing, leader)
@@ -208,7 +215,7 @@ fn times_ordered(drawing: &Drawing, leader: BlockRef) -> (bool, usize) {
 #[test]
 fn a_leader_that_a_quorum_of_votes_finds_late_is_committed_but_orders_only_what_had_arrived() {
     for timely in [0, 1] {
-        let (mut drawing, leader) = drawn_with_timely_votes(timely);
+        let (mut drawing, leader) = drawn_with_certificates(timely);
         assert_eq!(drawing.committed()[0], leader, "at once: nothing has to wait for an anchor");
         assert!(drawing.commits()[0].blocks.is_empty(), "nothing arrives before anybody led to it");
         drawing.full_rounds(5, &ALL);
@@ -219,7 +226,7 @@ fn a_leader_that_a_quorum_of_votes_finds_late_is_committed_but_orders_only_what_
 #[test]
 fn a_leader_that_a_quorum_of_votes_finds_timely_orders_its_whole_history() {
     for timely in [3, 4] {
-        let (mut drawing, leader) = drawn_with_timely_votes(timely);
+        let (mut drawing, leader) = drawn_with_certificates(timely);
         drawing.full_rounds(5, &ALL);
         assert_eq!(times_ordered(&drawing, leader), (true, 1));
     }
@@ -227,7 +234,7 @@ fn a_leader_that_a_quorum_of_votes_finds_timely_orders_its_whole_history() {
 
 #[test]
 fn a_leader_that_votes_differ_about_orders_what_its_anchor_says() {
-    let (mut drawing, leader) = drawn_with_timely_votes(2);
+    let (mut drawing, leader) = drawn_with_certificates(2);
     assert_eq!(drawing.committed(), [], "it is committed, but how much it orders is open");
     drawing.full_rounds(5, &ALL);
     assert_eq!(times_ordered(&drawing, leader), (false, 1), "no certificate has a quorum of timely votes");
@@ -235,16 +242,9 @@ fn a_leader_that_votes_differ_about_orders_what_its_anchor_says() {
 
 #[test]
 fn one_timely_certificate_in_the_anchors_past_is_enough_to_order_the_whole_history() {
-    let mut drawing = Drawing::new(WaveLength::Five);
-    let x = drawing.leaders(1)[0];
-    let w: Vec<u8> = ALL.into_iter().filter(|&author| author != x).collect();
-    let with_x = [x, w[0], w[1]];
-    drawing.full_rounds(1, &ALL);
-    drawing.round(&[(x, &with_x), (w[0], &with_x), (w[1], &w), (w[2], &w)]);
-    drawing.round(&[(x, &with_x), (w[0], &w), (w[1], &w), (w[2], &w)]);
     // Three of four votes find it timely, but only one certificate has all three as parents.
-    drawing.round(&[(x, &with_x), (w[0], &with_x), (w[1], &with_x), (w[2], &w)]);
-    drawing.round(&[(x, &with_x), (w[0], &w), (w[1], &w), (w[2], &w)]);
+    let (mut drawing, x, w) = drawn_with_timely_votes(3);
+    drawing.round(&[(x, &[x, w[0], w[1]]), (w[0], &w), (w[1], &w), (w[2], &w)]);
     let leader = drawing.block(1, x);
     assert_eq!(drawing.committed(), [], "it is committed, but how much it orders is open");
     drawing.full_rounds(5, &ALL);
