@@ -89,9 +89,13 @@ impl Bed {
             let caught_up = new.data("SOA").iter().any(|soa| soa.contains(&format!(" {old} ")));
             if caught_up { Ok(()) } else { Err(format!("serial {old} elsewhere, {new:?}")) }
         });
-        let said = delv(&self.bed, replica, ZONE, ALICE, "A");
-        assert!(said.contains(&format!("192.0.2.{}", self.last)) && said.contains("fully validated"), "{said}");
-        assert_eq!(self.history(replica), self.history(other));
+        // The other one may itself not have shown the last change yet.
+        eventually(&format!("the last change at replica {replica}"), || {
+            let said = delv(&self.bed, replica, ZONE, ALICE, "A");
+            let shown = said.contains(&format!("192.0.2.{}", self.last)) && said.contains("fully validated");
+            let histories = (self.history(replica), self.history(other));
+            if shown && histories.0 == histories.1 { Ok(()) } else { Err(format!("{said}{histories:?}")) }
+        });
     }
 
     fn answers(&self, replica: u16) -> bool {

@@ -97,6 +97,11 @@ impl Order {
             || self.public.committee.ids().any(|id| self.seen(id) > self.dag.top())
     }
 
+    /// The own last block that is durable.
+    pub fn own_last_block(&self) -> Option<&Arc<VerifiedBlock>> {
+        self.own.last_block()
+    }
+
     /// The blocks above `round` in memory, in order of rounds, up to `limit` bytes (but at least one).
     pub fn blocks_after(&self, round: u64, limit: usize) -> Vec<Arc<VerifiedBlock>> {
         let rounds = round.max(self.dag.floor()).saturating_add(1)..=self.dag.top();

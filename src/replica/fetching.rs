@@ -14,18 +14,7 @@ impl Replica {
     /// that [`Effect::Write`] said so far. Reads little more than one answer holds, whatever is asked for.
     pub fn answer_fetch<S: Read>(&self, refs: &[BlockRef], above: u64, store: &S) -> Result<PeerMessage, StoreError> {
         if refs.is_empty() {
-            if above.saturating_add(1) < self.heads.pruned()
-                && let Some(signed) = self.heads.checkpoint()
-            {
-                // The blocks are gone: the state is there to be copied.
-                return Ok(PeerMessage::Head(signed.to_bytes()));
-            }
-            if above < self.order.memory_floor() {
-                let rounds = above.saturating_add(1)..=self.order.quorum_round();
-                return Ok(PeerMessage::blocks(stored_in(rounds, store, FETCH_ANSWER, |_| true)?));
-            }
-            let (held, _) = self.order.serve(refs, above, FETCH_ANSWER);
-            return Ok(PeerMessage::blocks(held.iter().map(|block| block.bytes().to_vec())));
+            return self.answer_rest(above, store);
         }
         // The blocks named have the first claim on the room, so that each answer brings something; what leads to them
         // comes before them.
@@ -61,6 +50,27 @@ impl Replica {
         chains.extend(held.iter().map(|block| block.bytes().to_vec()));
         chains.truncate(MAX_ANSWERED_BLOCKS.saturating_sub(named.len()));
         Ok(PeerMessage::blocks(chains.into_iter().chain(named)))
+    }
+
+    /// All above a round, the oldest first, as far as it fits in; and the own last block in any case: the asker sees by it that
+    /// there is more, and asks on. Nothing else may tell it, in a cluster that is quiet.
+    fn answer_rest<S: Read>(&self, above: u64, store: &S) -> Result<PeerMessage, StoreError> {
+        if above.saturating_add(1) < self.heads.pruned()
+            && let Some(signed) = self.heads.checkpoint()
+        {
+            // The blocks are gone: the state is there to be copied.
+            return Ok(PeerMessage::Head(signed.to_bytes()));
+        }
+        let last = self.order.own_last_block().map(|block| block.bytes().to_vec());
+        let room = FETCH_ANSWER.saturating_sub(last.as_ref().map_or(0, Vec::len));
+        let mut blocks = if above < self.order.memory_floor() {
+            stored_in(above.saturating_add(1)..=self.order.quorum_round(), store, room, |_| true)?
+        } else {
+            self.order.blocks_after(above, room).iter().map(|block| block.bytes().to_vec()).collect()
+        };
+        blocks.truncate(MAX_ANSWERED_BLOCKS - 1);
+        let more = last.filter(|last| self.order.own_last_round() > above && !blocks.contains(last));
+        Ok(PeerMessage::blocks(blocks.into_iter().chain(more)))
     }
 
     /// Serves a request, unless its sender asks for more than anybody needs: who misses something asks again.

@@ -4,6 +4,7 @@ use super::world::{Owner, World};
 use crate::codec;
 use crate::committee::ReplicaId;
 use crate::directory::operation::Action;
+use crate::limits::MAX_ANSWERED_BLOCKS;
 use crate::replica::FarBehind;
 use crate::replica::heads::SignedHead;
 use crate::replica::message::PeerMessage;
@@ -109,6 +110,29 @@ pub fn a_replica_that_lost_its_disk_joins_under_its_old_name() {
     same_rows(&world, 3);
     assert_eq!((world.joined, world.faults.as_slice()), (1, [].as_slice()));
     assert!(world.replica(3).round() > 0, "it never spoke again");
+}
+
+/// Found on real disks: the others were quiet, their last blocks had come during the copy and were not looked at, and what
+/// they answered later was cut where a message ends. Nothing in it said that there was more, so the replica stayed there until
+/// somebody spoke.
+#[test]
+fn a_replica_that_joins_in_a_quiet_cluster_catches_up_with_more_than_one_answer_holds() {
+    let (mut world, mut alice) = with_one_left_behind(10);
+    let joins_at = world.replica(0).checkpoint().unwrap().head.round;
+    for at in 0..30 {
+        let act = alice.set(&format!("q{at} 300 A 192.0.2.7"));
+        world.submit(1 + 500 * at, 0, &act);
+    }
+    world.run_until_quiet();
+    assert_eq!(world.replica(0).checkpoint().unwrap().head.round, joins_at);
+    let rounds = world.replica(0).round() - joins_at;
+    assert!(3 * rounds > MAX_ANSWERED_BLOCKS as u64, "{rounds} rounds, which one answer holds");
+    world.lose_disk(3);
+    world.start(3);
+    world.run_until(|world| world.joined > 0);
+    world.run_until_quiet();
+    world.assert_agreement();
+    same_rows(&world, 3);
 }
 
 /// Cut after the first step, then after the second, and so on in turn; what was not synced of the copy stays or not.

@@ -511,9 +511,8 @@ impl World {
                     assert!(sync::is_whole(&node.store).unwrap());
                     node.store.adopt_staged().unwrap();
                     node.pending = Batch::default();
-                    node.replica = None;
                     self.joined += 1;
-                    return self.restart(id);
+                    return self.take_over(id);
                 }
                 Effect::Diverged { ours, theirs } => {
                     panic!("seed {}: {id} diverged: {ours:?}, {theirs:?}", self.seed);
@@ -596,8 +595,9 @@ impl World {
         }
     }
 
-    fn restart(&mut self, id: ReplicaId) {
-        let Fixture { genesis, public, secrets } = fixture();
+    /// A replica from what the disk has.
+    fn boot(&mut self, id: ReplicaId) {
+        let Fixture { genesis, secrets, .. } = fixture();
         let node = &mut self.nodes[id.index()];
         let Recovery { machine, order, own_last, boot, heads, staged } =
             recovery::recover(id, genesis, &self.public, &mut node.store).unwrap();
@@ -632,15 +632,28 @@ impl World {
             rng: ChaCha20Rng::seed_from_u64(self.rng.next_u64()),
         });
         node.replica = Some(replica);
+        self.perform(id, effects);
+    }
+
+    fn restart(&mut self, id: ReplicaId) {
+        self.boot(id);
+        let node = &mut self.nodes[id.index()];
         node.life += 1;
         let life = node.life;
-        self.perform(id, effects);
-        for peer in public.committee.ids().filter(|&peer| peer != id) {
+        for peer in fixture().public.committee.ids().filter(|&peer| peer != id) {
             self.input(id, |replica| replica.connected(peer));
             self.input(peer, |replica| replica.connected(id));
         }
         let first = 1 + self.random(TICK);
         self.schedule(first, Event::Tick { replica: id, life });
+    }
+
+    /// The replica of the copied state goes on in the same process: no link breaks, and nobody greets it.
+    fn take_over(&mut self, id: ReplicaId) {
+        self.boot(id);
+        for peer in fixture().public.committee.ids().filter(|&peer| peer != id) {
+            self.input(id, |replica| replica.connected(peer));
+        }
     }
 
     /// All who run show the same, made the same of every operation, and have nothing left to do.
