@@ -511,7 +511,8 @@ pub const STATE_REQUESTS_PER_PEER: usize = 2;
 pub const STATE_IDLE: std::time::Duration = std::time::Duration::from_secs(30);
 /// Time that one copy is held for those who take it, at most: its files take room.
 pub const STATE_HELD: std::time::Duration = std::time::Duration::from_secs(1800);
-/// Time between two steps of the scrubber, of [`ROWS_AT_A_TIME`] rows each: a million rows are read in an hour.
+/// Time between two steps of the scrubber, of [`ROWS_AT_A_TIME`] rows each: a million rows are read in an hour, by 0.1 % of
+/// a core.
 pub const SCRUB_PAUSE: std::time::Duration = std::time::Duration::from_secs(15);
 /// Ticks of the core between two looks at what the blocks take on the disk.
 pub const BLOCK_BYTES_TICKS: u64 = 240;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use support::dns::{delv, serial, try_dig};
+use support::dns::{delv, dig, serial, try_dig};
 use support::process::{Process, Run, signal};
 use support::testbed::{Testbed, copy_folder, torrens};
 use support::{Steps, eventually};
@@ -195,6 +195,23 @@ fn a_replica_loses_its_disk_has_it_set_back_or_damaged_and_rejoins_under_its_nam
     bed.catches_up(3);
     assert_eq!(bed.said(3, JOINED), 2);
     bed.is_needed_and_speaks(3, 2);
+
+    steps.next("bytes of replica 0's rows flip while it runs, under a warm cache");
+    let sound = bed.history(1);
+    assert_eq!(bed.history(0), sound);
+    let (damaged, joined) = (bed.said(0, DAMAGED), bed.said(0, JOINED));
+    assert!(flip_rows(&bed.data(0)) > 0);
+    for (what, before) in [(DAMAGED, damaged), (JOINED, joined)] {
+        eventually(what, || {
+            let (status, entries) = bed.history(0);
+            assert!((status, &entries) == (sound.0, &sound.1) || status == 503, "{status} {entries}");
+            // What it holds in memory goes on being served.
+            let address = dig(bed.bed.dns(0), &format!("+norecurse {ALICE} A")).data("A");
+            assert_eq!(address, [format!("192.0.2.{}", bed.last)]);
+            if bed.said(0, what) > before { Ok(()) } else { Err("not yet".into()) }
+        });
+    }
+    bed.is_needed_and_speaks(0, 1);
 
     steps.next("nobody spoke twice in a round");
     bed.nobody_contradicted_itself();

@@ -75,8 +75,8 @@ impl Api {
         })
     }
 
-    /// The newest entries of a title's history, oldest first. The store may be ahead of the snapshot, never behind what
-    /// the snapshot's title says.
+    /// A title's history, oldest first. The store may be ahead of the snapshot; behind it only when the state was copied in
+    /// the place of a later one that was damaged, until the replica has caught up.
     fn entries(&self, title: &Title) -> Result<Vec<HistoryEntry>, Unreadable> {
         let rows = self.reader.load().scan(Table::History, &crate::directory::state::title_key(&title.name));
         let rows = rows.map_err(|error| {
@@ -86,7 +86,9 @@ impl Api {
             Unreadable
         })?;
         let entries = rows.iter().filter_map(|(_, value)| codec::decode(value, limits::MAX_OPERATION).ok());
-        Ok(entries.filter(|entry: &HistoryEntry| entry.sequence <= title.sequence).collect())
+        let entries: Vec<_> = entries.filter(|entry: &HistoryEntry| entry.sequence <= title.sequence).collect();
+        let is_whole = entries.last().is_some_and(|entry| entry.sequence == title.sequence);
+        if is_whole { Ok(entries) } else { Err(Unreadable) }
     }
 }
 

@@ -32,6 +32,9 @@ use crate::store::rocks::{RocksReader, RocksStore, Successor};
 use crate::store::view::View;
 use crate::store::{Batch, Durability, Store, StoreError};
 
+/// What the log says of damage.
+pub const DAMAGED: &str = "the stored state is damaged, and is copied from the others. Check the disk";
+
 /// What reaches the core.
 pub enum Input {
     Peer(PeerEvent),
@@ -88,36 +91,54 @@ pub struct Core {
 
 impl Core {
     /// Runs until [`Input::Stop`], or until the store fails: then what is on the disk is unknown, and only a new start
-    /// can find out.
-    pub fn run(mut self, inputs: &Receiver<Input>) -> Result<(), CoreError> {
+    /// can find out. If it fails because what it holds is damaged, that is known.
+    pub fn run(mut self, effects: Vec<Effect>, inputs: &Receiver<Input>) -> Result<(), CoreError> {
         let (mut last_retry, mut last_flush) = (Instant::now(), Instant::now());
+        let mut turn = self.perform(effects).map(|()| true);
         loop {
-            let first = match inputs.recv_timeout(self.must_wait().unwrap_or(RETRY_INTERVAL)) {
-                Ok(input) => Some(input),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return Ok(self.close()?),
-            };
-            for input in first.into_iter().chain(inputs.try_iter().take(CORE_BATCH)) {
-                if !self.take(input)? {
-                    return Ok(self.close()?);
-                }
+            match turn {
+                Ok(true) => {}
+                Ok(false) => return Ok(self.close()?),
+                Err(CoreError::Store(error @ StoreError::Corrupt { .. })) => self.begin_again(&error)?,
+                Err(error) => return Err(error),
             }
-            if last_retry.elapsed() >= RETRY_INTERVAL {
-                last_retry = Instant::now();
-                let effects = self.replica.retry();
-                self.perform(effects)?;
-                self.look_at_blocks()?;
-            }
-            self.take_over()?;
-            self.advance()?;
-            if self.published.view.load().withheld && !self.replica.is_unproven() {
-                self.expose(true);
-            }
-            if last_flush.elapsed() >= FLUSH_INTERVAL {
-                last_flush = Instant::now();
-                self.flush()?;
+            turn = self.turn(inputs, &mut last_retry, &mut last_flush);
+        }
+    }
+
+    /// Waits for inputs, and does what is due; whether to go on.
+    fn turn(
+        &mut self,
+        inputs: &Receiver<Input>,
+        last_retry: &mut Instant,
+        last_flush: &mut Instant,
+    ) -> Result<bool, CoreError> {
+        let first = match inputs.recv_timeout(self.must_wait().unwrap_or(RETRY_INTERVAL)) {
+            Ok(input) => Some(input),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => return Ok(false),
+        };
+        for input in first.into_iter().chain(inputs.try_iter().take(CORE_BATCH)) {
+            if !self.take(input)? {
+                return Ok(false);
             }
         }
+        if last_retry.elapsed() >= RETRY_INTERVAL {
+            *last_retry = Instant::now();
+            let effects = self.replica.retry();
+            self.perform(effects)?;
+            self.look_at_blocks()?;
+        }
+        self.take_over()?;
+        self.advance()?;
+        if self.published.view.load().withheld && !self.replica.is_unproven() {
+            self.expose(true);
+        }
+        if last_flush.elapsed() >= FLUSH_INTERVAL {
+            *last_flush = Instant::now();
+            self.flush()?;
+        }
+        Ok(true)
     }
 
     fn must_wait(&self) -> Option<Duration> {
@@ -241,15 +262,18 @@ impl Core {
             Err(TryRecvError::Disconnected) => Err(anyhow::anyhow!("the thread that read it panicked: see the log")),
         };
         self.adopting = None;
-        let (store, replica, effects) = match prepared {
-            Ok(prepared) => prepared,
+        match prepared {
+            Ok(prepared) => self.go_on_with(prepared),
             Err(error) if error.downcast_ref().is_some_and(RecoverError::is_damage) => {
                 tracing::error!(%error, "the copied state is not what was written: its disk may be failing. Copying again");
                 let effects = self.replica.copy_again();
-                return self.perform(effects);
+                self.perform(effects)
             }
-            Err(error) => return Err(CoreError::Restart(error)),
-        };
+            Err(error) => Err(CoreError::Restart(error)),
+        }
+    }
+
+    fn go_on_with(&mut self, (store, replica, effects): Prepared) -> Result<(), CoreError> {
         self.pending = Batch::default();
         let before = std::mem::replace(&mut self.store, store);
         self.store.release_copies(u64::MAX)?;
@@ -277,17 +301,29 @@ impl Core {
         if !is_ours || self.adopting.is_some() || self.replica.sync_progress().is_some() {
             return Ok(Vec::new());
         }
-        tracing::error!(%error, "the stored state is damaged, and is copied from the others. Check the disk");
         if let Some(effects) = self.replica.repair() {
+            tracing::error!(%error, "{DAMAGED}");
             return Ok(effects);
         }
         // So early that no head was signed yet.
+        self.begin_again(error)?;
+        Ok(Vec::new())
+    }
+
+    /// The store is damaged and takes no further batch, as when a compaction comes upon wrong bytes; or nobody has signed a
+    /// state that could take the place of its own. The replica goes on without any, and readers with what they were shown.
+    fn begin_again(&mut self, error: &StoreError) -> Result<(), CoreError> {
+        tracing::error!(%error, "{DAMAGED}");
         self.pending = Batch::default();
+        if let Some(adopting) = self.adopting.take()
+            && let Ok(Ok(prepared)) = adopting.recv()
+        {
+            return self.go_on_with(prepared);
+        }
         self.store.give_up_state()?;
         let (replica, effects) = (self.restart)(&mut self.store).map_err(CoreError::Restart)?;
         self.published.reader.store(Arc::new(self.store.reader()));
-        self.go_on_as(replica, effects)?;
-        Ok(Vec::new())
+        self.go_on_as(replica, effects)
     }
 
     fn go_on_as(&mut self, replica: Replica, mut effects: Vec<Effect>) -> Result<(), CoreError> {

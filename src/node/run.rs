@@ -17,7 +17,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::api::Api;
 use super::ceremony::GENESIS_FILE;
-use super::core::{Core, Input, Published, Restart};
+use super::core::{Core, DAMAGED, Input, Published, Restart};
 use super::pace::Pace;
 use super::scrub;
 use super::state_service::StateService;
@@ -94,7 +94,7 @@ async fn serve(
     let reader = Arc::new(ArcSwap::from_pointee(store.reader()));
     let published = Arc::new(Published { view: Arc::clone(&view), exposed, reader: Arc::clone(&reader) });
     let (ended, core_ended) = tokio::sync::oneshot::channel();
-    let mut core = Core {
+    let core = Core {
         replica,
         store,
         mesh: mesh.clone(),
@@ -108,7 +108,7 @@ async fn serve(
         pace: Pace::default(),
     };
     let core = thread::Builder::new().name("core".into()).spawn(move || {
-        let result = core.perform(effects).and_then(|()| core.run(&core_inputs));
+        let result = core.run(effects, &core_inputs);
         // Whoever waits for it may be gone.
         let _ = ended.send(result);
     })?;
@@ -195,7 +195,7 @@ fn or_give_up_state(
         if !error.downcast_ref().is_some_and(RecoverError::is_damage) {
             return Err(error);
         }
-        tracing::error!(%error, "the stored state is damaged, and is copied from the others. Check the disk");
+        tracing::error!(%error, "{DAMAGED}");
         store.give_up_state()?;
         restart(store)
     })

@@ -21,6 +21,7 @@
 
 mod generations;
 mod reader;
+mod walk;
 
 use std::fs;
 use std::io;
@@ -44,6 +45,7 @@ use crate::rows::{Table, TableRows};
 
 pub use self::generations::Successor;
 pub use self::reader::{RocksReader, open_copy};
+pub use self::walk::Walk;
 
 /// The one writer.
 pub struct RocksStore {

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use tempfile::TempDir;
 
 use super::memory::MemoryStore;
-use super::rocks::RocksStore;
+use super::rocks::{RocksReader, RocksStore, Walk};
 use super::*;
 
 const NETWORK: Digest = Digest([1; 32]);
@@ -260,6 +260,84 @@ fn a_flipped_byte_is_refused_or_harmless_but_never_served() {
         }
     }
     assert!(refused > 40, "only {refused} flips were noticed");
+}
+
+/// Walks all that `reader` reads, `limit` values at a time; how many steps that takes, or what was found.
+fn walk(reader: &RocksReader, limit: usize) -> Result<usize, StoreError> {
+    let mut walk = Walk::default();
+    for steps in 1.. {
+        walk.step(reader, limit)?;
+        if walk == Walk::default() {
+            return Ok(steps);
+        }
+    }
+    unreachable!()
+}
+
+/// The largest sorted file of a data directory, and how to flip a bit of its byte at an offset.
+fn largest_file(path: &Path) -> (u64, impl Fn(u64)) {
+    let files = fs::read_dir(path.join("rocks")).unwrap().map(|entry| entry.unwrap().path());
+    let size = |path: &PathBuf| fs::metadata(path).unwrap().len();
+    let largest = files.filter(|path| path.extension().is_some_and(|found| found == "sst")).max_by_key(size).unwrap();
+    let flip = {
+        let file = fs::File::options().read(true).write(true).open(&largest).unwrap();
+        move |offset: u64| {
+            use std::os::unix::fs::FileExt;
+            let mut byte = [0];
+            file.read_exact_at(&mut byte, offset).unwrap();
+            file.write_all_at(&[byte[0] ^ 1], offset).unwrap();
+        }
+    };
+    (size(&largest), flip)
+}
+
+fn five_hundred_rows(value: u8) -> Batch {
+    let row = |number: u64| Row::put(Table::Title, number.to_be_bytes(), vec![value; 100]);
+    Batch { rows: (0..500).map(row).collect(), ..Batch::default() }
+}
+
+#[test]
+fn a_walk_sees_bytes_that_flip_under_a_warm_cache() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = RocksStore::create(directory.path(), NETWORK, b"genesis").unwrap();
+    store.commit(five_hundred_rows(1), Durability::Sync).unwrap();
+    assert_eq!(walk(&store.reader(), 100), Ok(6), "500 rows and some records, 100 at a time");
+    drop(store);
+    let store = RocksStore::open(directory.path(), NETWORK).unwrap();
+    let (reader, warm) = (store.reader(), || store.scan(Table::Title, &[]).map(|rows| rows.len()));
+    assert_eq!(warm(), Ok(500));
+    let (size, flip) = largest_file(directory.path());
+    assert!(size > 50_000, "the rows");
+    for offset in (0..50_000).step_by(1700) {
+        flip(offset);
+        assert_eq!(warm(), Ok(500), "as it was read before");
+        let found = walk(&reader, 100);
+        assert!(matches!(found, Err(StoreError::Corrupt { .. })), "byte {offset}: {found:?}");
+        flip(offset);
+        assert_eq!((walk(&reader, 1000), warm()), (Ok(1), Ok(500)));
+    }
+}
+
+#[test]
+fn a_store_that_fails_for_damage_keeps_what_was_said_when_its_state_is_given_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = RocksStore::create(directory.path(), NETWORK, b"genesis").unwrap();
+    store.commit(five_hundred_rows(1), Durability::Sync).unwrap();
+    store.keep_copy(0).unwrap();
+    let (_, flip) = largest_file(directory.path());
+    (0..50_000).step_by(1000).for_each(flip);
+    // Each copy adds a file, and soon a compaction reads the first one.
+    let failed = (1..1000).find_map(|round| {
+        let batch = Batch { own: Some(OwnRecord { round }), ..five_hundred_rows(round as u8) };
+        let written = store.commit(batch, Durability::Sync).and_then(|()| store.keep_copy(round));
+        written.err().map(|error| (round, error))
+    });
+    let (last, error) = failed.expect("a compaction");
+    assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+    store.give_up_state().unwrap();
+    assert_eq!(store.scan(Table::Title, &[]), Ok(vec![]));
+    assert_eq!(store.own_last(), Ok(OwnRecord { round: last }));
+    store.commit(Batch { own: Some(OwnRecord { round: last + 1 }), ..five_hundred_rows(0) }, Durability::Sync).unwrap();
 }
 
 #[test]

@@ -22,6 +22,8 @@ use crate::store::{Batch, Durability, Local, OwnRecord, Read, StoreError, Stored
 #[derive(Clone)]
 pub struct RocksReader {
     pub(super) database: Arc<DB>,
+    /// Its block cache.
+    pub(super) cache: Cache,
     pub(super) path: PathBuf,
 }
 
@@ -37,7 +39,7 @@ impl RocksReader {
         });
         let database = DB::open_cf_descriptors(options, database_path(path), families)
             .map_err(|error| database_error(path, &error))?;
-        Ok(Self { database: Arc::new(database), path: path.into() })
+        Ok(Self { database: Arc::new(database), cache, path: path.into() })
     }
 
     /// The rows of a copy, to be read only.
@@ -46,7 +48,7 @@ impl RocksReader {
         let families = [META, ROWS].map(|name| ColumnFamilyDescriptor::new(name, family_options(&cache)));
         let database = DB::open_cf_descriptors_read_only(&database_options(), path, families, false)
             .map_err(|error| database_error(path, &error))?;
-        Ok(Self { database: Arc::new(database), path: path.into() })
+        Ok(Self { database: Arc::new(database), cache, path: path.into() })
     }
 
     pub(super) fn check_schema(&self) -> Result<(), StoreError> {
@@ -120,12 +122,12 @@ impl RocksReader {
             .database
             .get_pinned_cf_opt(self.family(family), key, &read_options())
             .map_err(|error| database_error(&self.path, &error))?;
-        stored.map(|stored| self.unseal(family, key, &stored)).transpose()
+        stored.map(|stored| self.unseal(family, key, &stored).map(<[u8]>::to_vec)).transpose()
     }
 
-    fn unseal(&self, family: &str, key: &[u8], stored: &[u8]) -> Result<Vec<u8>, StoreError> {
-        let value = schema::unseal(family, key, stored);
-        value.map(<[u8]>::to_vec).ok_or_else(|| {
+    /// The value that was stored under `key`.
+    pub(super) fn unseal<'a>(&self, family: &str, key: &[u8], stored: &'a [u8]) -> Result<&'a [u8], StoreError> {
+        schema::unseal(family, key, stored).ok_or_else(|| {
             let key = data_encoding::HEXLOWER.encode(key);
             self.corrupt(&format!("the value of {family} {key} is not what was written"))
         })
@@ -152,7 +154,7 @@ impl RocksReader {
         let mut found = Vec::new();
         for entry in self.database.iterator_cf_opt(self.family(family), options, mode).take(limit) {
             let (key, stored) = entry.map_err(|error| database_error(&self.path, &error))?;
-            let value = self.unseal(family, &key, &stored)?;
+            let value = self.unseal(family, &key, &stored)?.to_vec();
             found.push((key.into_vec(), value));
         }
         Ok(found)
@@ -258,7 +260,7 @@ fn family_options(cache: &Cache) -> Options {
     options
 }
 
-fn read_options() -> ReadOptions {
+pub(super) fn read_options() -> ReadOptions {
     let mut options = ReadOptions::default();
     options.set_verify_checksums(true);
     options
