@@ -541,3 +541,5 @@ pub const BENCH_MAX_GROWTH_KIB: u64 = 64 * 1024;
 pub const BENCH_TICK: std::time::Duration = std::time::Duration::from_millis(1);
 /// Commits after which the recovery benchmark compares roots.
 pub const BENCH_RECOVERY_COMMITS: u64 = 1000;
+/// Time between operations while a replica of the recovery benchmark copies the state.
+pub const BENCH_RECOVERY_PAUSE: std::time::Duration = std::time::Duration::from_millis(20);

@@ -8,7 +8,7 @@
 //! Rows lie on the disk by table and key. When somebody asks for a copy for the first time, all of it is read once for an
 //! index by bucket: 16 bytes and the key for each row, kept while the copy is asked for.
 
-use super::tree::{self, BUCKETS, BucketDigest, StateTree};
+use super::tree::{self, BUCKETS, BucketDigest, RowDigests, StateTree};
 use super::{Read, StoreError};
 use crate::crypto::digest::Digest;
 use crate::limits::ROWS_AT_A_TIME;
@@ -94,14 +94,13 @@ pub fn for_each_row_of(store: &dyn Read, table: Table, mut see: impl FnMut(&[u8]
 impl<R: Read> StateServer<R> {
     /// Reads the copy once.
     pub fn new(copy: R) -> Result<Self, StoreError> {
-        let mut tree = StateTree::default();
+        let mut digests = RowDigests::default();
         let mut index = Index::default();
         for_each_row(&copy, |table, key, value| {
-            tree.insert(table, key, value);
-            index.add(table, key, value);
+            index.add(digests.add(table, key, value), table, key, value);
         })?;
         index.sort();
-        let buckets = tree.bucket_digests();
+        let buckets = digests.bucket_digests();
         let starts = starts(&buckets).expect("lengths of what is on one disk");
         Ok(Self { copy, index, manifest: manifest(&buckets), starts })
     }
@@ -152,9 +151,9 @@ impl<R: Read> StateServer<R> {
 }
 
 impl Index {
-    fn add(&mut self, table: Table, key: &[u8], value: &[u8]) {
+    fn add(&mut self, bucket: usize, table: Table, key: &[u8], value: &[u8]) {
         self.rows.push(IndexedRow {
-            bucket: tree::bucket(table, key) as u16,
+            bucket: bucket as u16,
             table,
             key_length: u8::try_from(key.len()).unwrap_or(u8::MAX),
             key_at: self.keys.len() as u32,

@@ -65,6 +65,12 @@ struct Entry {
     bytes: u32,
 }
 
+/// Rows as digests, in the order in which they come: for whoever needs those of the buckets once, and nothing between.
+#[derive(Default)]
+pub struct RowDigests {
+    entries: Vec<Entry>,
+}
+
 /// That a row is in the state, or is not.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Proof {
@@ -112,8 +118,8 @@ impl StateTree {
     }
 
     fn put(&mut self, table: Table, key: &[u8], value: &[u8], place: Digest) {
-        let bytes = u32::try_from(row_bytes(key, value)).expect("rows are far below 4 GiB");
-        let entry = Entry { place, content: row_content(table, key, value), bytes };
+        let entry = Entry::new(table, key, value, place);
+        let bytes = entry.bytes;
         let index = bucket_of(&place);
         let bucket = &mut self.buckets[index];
         match bucket.find(&place) {
@@ -202,12 +208,45 @@ impl Bucket {
     }
 
     fn digest(&self) -> BucketDigest {
-        let entries = self.entries.iter().map(|entry| (&entry.place, &entry.content));
-        BucketDigest { bytes: self.bytes, content: bucket_content(entries) }
+        BucketDigest::of_entries(&self.entries)
+    }
+}
+
+impl RowDigests {
+    /// Adds a row under a new key; its bucket.
+    pub fn add(&mut self, table: Table, key: &[u8], value: &[u8]) -> usize {
+        let place = place(table, key);
+        self.entries.push(Entry::new(table, key, value, place));
+        bucket_of(&place)
+    }
+
+    /// What the root says of each bucket.
+    pub fn bucket_digests(mut self) -> Vec<BucketDigest> {
+        self.entries.sort_unstable_by_key(|entry| entry.place);
+        let mut rest = &self.entries[..];
+        let next = |bucket| {
+            let (found, after) = rest.split_at(rest.partition_point(|entry| bucket_of(&entry.place) <= bucket));
+            rest = after;
+            BucketDigest::of_entries(found)
+        };
+        (0..BUCKETS).map(next).collect()
+    }
+}
+
+impl Entry {
+    fn new(table: Table, key: &[u8], value: &[u8], place: Digest) -> Self {
+        let bytes = u32::try_from(row_bytes(key, value)).expect("rows are far below 4 GiB");
+        Self { place, content: row_content(table, key, value), bytes }
     }
 }
 
 impl BucketDigest {
+    /// Of the rows of one bucket, by place.
+    fn of_entries(entries: &[Entry]) -> Self {
+        let bytes = entries.iter().map(|entry| u64::from(entry.bytes)).sum();
+        Self { bytes, content: bucket_content(entries.iter().map(|entry| (&entry.place, &entry.content))) }
+    }
+
     /// Of rows that were copied, in any order. None if two of them have one key or one lies in another bucket.
     pub fn of_rows<'a>(bucket: usize, rows: impl IntoIterator<Item = CopiedRow<'a>>) -> Option<Self> {
         let mut bytes = 0;
@@ -391,6 +430,12 @@ mod tests {
             let digests = tree.bucket_digests();
             let state: BTreeMap<_, _> =
                 rows.iter().map(|row| ((row.table, row.key.clone()), row.value.clone())).collect();
+            let mut unordered = RowDigests::default();
+            for ((table, key), value) in &state {
+                let added = value.as_ref().map(|value| unordered.add(*table, key, value));
+                prop_assert!(added.is_none_or(|added| added == bucket(*table, key)));
+            }
+            prop_assert_eq!(unordered.bucket_digests(), digests.clone());
             let present = || state.iter().filter_map(|((table, key), value)| Some((*table, key, value.as_ref()?)));
             for (index, expected) in digests.iter().enumerate() {
                 let mut bytes = Vec::new();

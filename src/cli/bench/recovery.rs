@@ -23,7 +23,7 @@ use crate::directory::operation::{Action, Operation, RecordChange, SignedOperati
 use crate::directory::rrset::{Rrset, Rtype};
 use crate::directory::{Directory, Timestamp};
 use crate::dns::{Transport, respond};
-use crate::limits::{BENCH_PORT_BASE, BENCH_RECOVERY_COMMITS, OPERATION_VALIDITY_MS};
+use crate::limits::{BENCH_PORT_BASE, BENCH_RECOVERY_COMMITS, BENCH_RECOVERY_PAUSE, BENCH_TICK, OPERATION_VALIDITY_MS};
 use crate::node::ceremony::{Deal, Primes};
 use crate::replica::door;
 use crate::replica::genesis::Genesis;
@@ -71,11 +71,14 @@ struct World {
 
 struct Outcome {
     missed: Duration,
+    /// When it knew what to copy, had all of it, and had read it back and joined.
+    listed: Duration,
+    copied: Duration,
     joined: Duration,
     caught_up: Duration,
     bytes: u64,
     rows: u64,
-    /// Questions that it answered between its start and the join, and of these without the data.
+    /// Questions that it was asked between its start and the join, and those of them that it answered without the data.
     answered: (u64, u64),
     commits: usize,
     equal: bool,
@@ -118,26 +121,30 @@ impl Args {
         let mut left = self.operations;
         while left > 0 {
             let now = left.min(self.titles);
-            world.round(now, self.titles)?;
+            world.submit(now, self.titles)?;
             left -= now;
             bar.inc(now);
             bar.set_message(format!("{} operations executed while one replica is down", self.operations - left));
         }
+        world.wait(|world| world.position(VETERAN) >= world.submitted)?;
         let missed = began.elapsed();
 
         bar.set_message("the replica rejoins, while operations go on");
         let back = Instant::now();
         world.start(AWAY)?;
         let away = Arc::clone(&world.shown[AWAY.index()]);
-        let mut answered = (0, 0);
+        let asker = std::thread::spawn({
+            let away = Arc::clone(&away);
+            move || ask(&away)
+        });
         while !away.joined.load(Ordering::Relaxed) {
             anyhow::ensure!(back.elapsed() < PATIENCE, "it did not join at a signed head within {PATIENCE:?}");
             world.round(10, 10)?;
-            answered.0 += 1;
-            answered.1 += u64::from(!still_serves(&away));
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(BENCH_RECOVERY_PAUSE);
         }
-        let (at, copied) = away.join.lock().expect("no panic while it is held").expect("it joined by a copy");
+        let answered = asker.join().expect("answering does not panic");
+        let (times, copied) = away.join.lock().expect("no panic while it is held").expect("it joined by a copy");
+        let [listed, whole, joined] = times.map(|time| time - back);
         let target = world.submitted;
         world.wait(|world| world.position(AWAY) >= target)?;
         let caught_up = back.elapsed();
@@ -159,31 +166,47 @@ impl Args {
         for id in 0..4 {
             world.stop(ReplicaId(id))?;
         }
-        Ok(Outcome { missed, joined: at - back, caught_up, bytes: copied.total, rows, answered, commits, equal })
+        let bytes = copied.total;
+        Ok(Outcome { missed, listed, copied: whole, joined, caught_up, bytes, rows, answered, commits, equal })
     }
 
     fn report(&self, outcome: &Outcome) -> Report {
-        let Outcome { missed, joined, caught_up, bytes, rows, answered, commits, equal } = outcome;
+        let Outcome { missed, listed, copied, joined, caught_up, bytes, rows, answered, commits, equal } = outcome;
         let seconds = |time: &Duration| round(time.as_secs_f64(), 100.0);
         let json = json!({
-            "operations": self.operations, "missed_seconds": seconds(missed), "joined_seconds": seconds(joined),
-            "caught_up_seconds": seconds(caught_up), "copied_bytes": bytes, "rows": rows, "commits_compared": commits,
+            "operations": self.operations, "missed_seconds": seconds(missed), "listed_seconds": seconds(listed),
+            "copied_seconds": seconds(copied), "joined_seconds": seconds(joined), "caught_up_seconds": seconds(caught_up),
+            "copied_bytes": bytes, "rows": rows, "commits_compared": commits,
             "answered_meanwhile": answered.0, "without_data": answered.1, "equal": equal,
         });
         let verdict = if *equal { "equal to a veteran's after each" } else { "NOT a veteran's" };
         let text = format!(
-            "missed {} operations in {} s\njoined at a signed head after {} s ({:.1} MiB of state, now {rows} rows)\n\
-             answered {} of {} questions meanwhile with what it had\ncaught up after {} s\nroots over {commits} further commits: {verdict}\n",
+            "missed {} operations in {} s\nknew what to copy after {} s, had copied {:.1} MiB after {} s, had read it back and joined \
+             at a signed head after {} s (now {rows} rows)\nanswered {} of {} questions meanwhile with what it had\n\
+             caught up after {} s\nroots over {commits} further commits: {verdict}\n",
             self.operations,
             seconds(missed),
-            seconds(joined),
+            seconds(listed),
             *bytes as f64 / 1048576.0,
+            seconds(copied),
+            seconds(joined),
             answered.0 - answered.1,
             answered.0,
             seconds(caught_up),
         );
         Report::accepted(text, json)
     }
+}
+
+/// Asks a replica until it has joined; how often, and how many answers had no data.
+fn ask(shown: &Shown) -> (u64, u64) {
+    let mut answered = (0, 0);
+    while !shown.joined.load(Ordering::Relaxed) {
+        answered.0 += 1;
+        answered.1 += u64::from(!still_serves(shown));
+        std::thread::sleep(BENCH_TICK);
+    }
+    answered
 }
 
 /// Whether a replica answers the question for a name of the zone file with its signed address, as over DNS.
@@ -270,16 +293,26 @@ impl World {
 
     /// One operation on each of `count` titles of the first `of`, executed at the veteran before this returns.
     fn round(&mut self, count: u64, of: u64) -> anyhow::Result<()> {
+        self.submit(count, of)?;
+        self.wait(|world| world.position(VETERAN) >= world.submitted)
+    }
+
+    /// As [`Self::round`], but what was submitted before is executed first: meanwhile the next operations are signed.
+    fn submit(&mut self, count: u64, of: u64) -> anyhow::Result<()> {
         let live: Vec<ReplicaId> = self.threads.keys().copied().filter(|id| *id != AWAY).collect();
+        let mut signed = Vec::new();
         for number in 0..count.min(of) {
             let bytes = self.sign(number as usize);
             let submission = door::check(&bytes, self.genesis.network(), &self.directory);
-            let submission = Box::new(submission.map_err(|refusal| anyhow::anyhow!("{refusal:?}"))?);
+            signed.push(Box::new(submission.map_err(|refusal| anyhow::anyhow!("{refusal:?}"))?));
+        }
+        self.wait(|world| world.position(VETERAN) >= world.submitted)?;
+        for submission in signed {
             let door = live[submission.digest().0[0] as usize % live.len()];
             self.tell(door, Input::Submit(submission))?;
         }
         self.submitted += count.min(of);
-        self.wait(|world| world.position(VETERAN) >= world.submitted)
+        Ok(())
     }
 
     fn sign(&mut self, number: usize) -> Vec<u8> {

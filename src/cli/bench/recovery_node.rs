@@ -49,8 +49,8 @@ pub struct Shown {
     pub joined: AtomicBool,
     /// What its readers see, as in `node::core`.
     pub view: ArcSwap<View>,
-    /// When it had joined at the signed head, and what it copied.
-    pub join: Mutex<Option<(Instant, SyncProgress)>>,
+    /// When it knew what to copy, had all of it, and had joined; and what it copied.
+    pub join: Mutex<Option<([Instant; 3], SyncProgress)>>,
     pub roots: Mutex<BTreeMap<u64, Digest>>,
 }
 
@@ -65,6 +65,8 @@ pub struct Node {
     checker: Option<StateTree>,
     restart: Restart,
     copied: Option<SyncProgress>,
+    /// When the manifest of what is copied came.
+    listed: Option<Instant>,
 }
 
 type Restart = Box<dyn Fn(&mut RocksStore) -> anyhow::Result<(Replica, Vec<Effect>)> + Send>;
@@ -85,9 +87,9 @@ pub fn start(
     let (replica, effects) = restart(&mut store)?;
     let (links, shown) = (Arc::clone(links), Arc::clone(shown));
     let pending = Batch::default();
-    let (server, checker, copied) = (None, None, None);
+    let (server, checker, copied, listed) = (None, None, None, None);
     shown.view.store(Arc::new(replica.view()));
-    let mut node = Node { me, replica, store, pending, links, shown, server, checker, restart, copied };
+    let mut node = Node { me, replica, store, pending, links, shown, server, checker, restart, copied, listed };
     let thread = std::thread::Builder::new().name(format!("replica-{}", me.0)).spawn(move || {
         node.connect(inputs);
         node.perform(effects)?;
@@ -139,6 +141,9 @@ impl Node {
             let rows = self.replica.head().map_or(0, |signed| signed.head.rows);
             self.shown.rows.store(rows, Ordering::Relaxed);
             self.copied = self.replica.sync_progress().or(self.copied);
+            if self.copied.is_some_and(|copied| copied.total > 0) {
+                self.listed.get_or_insert_with(Instant::now);
+            }
         }
     }
 
@@ -224,7 +229,7 @@ impl Node {
     }
 
     fn adopt(&mut self) -> anyhow::Result<Vec<Effect>> {
-        anyhow::ensure!(sync::is_whole(&self.store)?, "what was staged is not what was written");
+        let whole = Instant::now();
         self.pending = Batch::default();
         self.store.adopt_staged()?;
         let (replica, mut effects) = (self.restart)(&mut self.store)?;
@@ -234,7 +239,8 @@ impl Node {
             effects.extend(self.replica.connected(peer));
         }
         self.shown.view.store(Arc::new(self.replica.view()));
-        *self.shown.join.lock().expect("as above") = self.copied.map(|copied| (Instant::now(), copied));
+        let times = [self.listed.unwrap_or(whole), whole, Instant::now()];
+        *self.shown.join.lock().expect("as above") = self.copied.map(|copied| (times, copied));
         self.shown.joined.store(true, Ordering::Relaxed);
         Ok(effects)
     }
