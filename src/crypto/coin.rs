@@ -316,12 +316,17 @@ impl CoinPublic {
         let Some(memory) = &self.memory else { return self.verify_batch(&coin, shares) };
         // One by one: the same shares come back in other company.
         let each = shares.iter().map(|&(author, shares)| {
-            memory.checked(author, &coin.name, shares, || self.verify_batch(&coin, &[(author, shares)])?.pop())
+            let check = || match memory.has_made(author, &coin.name, shares) {
+                true => self.trust(author, &coin.name, shares),
+                false => self.verify_batch(&coin, &[(author, shares)])?.pop(),
+            };
+            memory.checked(author, &coin.name, shares, check)
         });
         each.collect()
     }
 
-    /// Checks each author's shares once for all that have this memory, which is of this key alone.
+    /// Checks each author's shares, but those made with this memory, and combines those of a quorum, once for all that have
+    /// it. It is of this key alone.
     #[must_use]
     pub fn remembering(self, memory: &CoinMemory) -> Self {
         Self { memory: Some(memory.clone()), ..self }
@@ -393,14 +398,20 @@ impl CoinPublic {
         if !of_one_coin || authors.len() != shares.len() || authors != recombination.authors {
             return None;
         }
-        let mut by_row = vec![None; self.sharing.rows()];
-        for share in shares {
-            for (row, point) in self.sharing.rows_of(share.author).zip(&share.points) {
-                by_row[row] = Some(*point);
+        let value = || {
+            let mut by_row = vec![None; self.sharing.rows()];
+            for share in shares {
+                for (row, point) in self.sharing.rows_of(share.author).zip(&share.points) {
+                    by_row[row] = Some(*point);
+                }
             }
+            let point = recombination.sum.of(&by_row)?;
+            Some(CoinValue(hash("torrens v1 coin value", &[&name.0.0, point.compress().as_bytes()]).0))
+        };
+        match &self.memory {
+            Some(memory) => memory.value(name, authors, value),
+            None => value(),
         }
-        let point = recombination.sum.of(&by_row)?;
-        Some(CoinValue(hash("torrens v1 coin value", &[&name.0.0, point.compress().as_bytes()]).0))
     }
 }
 

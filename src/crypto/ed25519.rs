@@ -19,6 +19,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha512};
 use zeroize::Zeroizing;
 
+use super::digest;
+use super::memory::Memory;
+
 /// An Ed25519 public key: 32 bytes, checked only when something is verified under it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PublicKey(pub [u8; 32]);
@@ -58,7 +61,20 @@ impl fmt::Debug for PublicKey {
 
 /// A public key with tables for verifying many signatures: 30 KiB, made at the first one, which takes a millisecond.
 #[derive(Clone)]
-pub struct FrequentKey(Arc<Frequent>);
+pub struct FrequentKey {
+    tables: Arc<Frequent>,
+    memory: Option<SignatureMemory>,
+}
+
+/// Signatures that were made in this process ([`super::memory`]): they need no check.
+#[derive(Clone, Default)]
+pub struct SignatureMemory(Memory<digest::Digest, ()>);
+
+impl SignatureMemory {
+    fn name(key: &PublicKey, message: &[u8], signature: &Signature) -> digest::Digest {
+        digest::hash("torrens signature memory", &[&key.0, &signature.r, &signature.s, message])
+    }
+}
 
 struct Frequent {
     key: PublicKey,
@@ -71,7 +87,12 @@ impl FrequentKey {
     /// bytes of R are compared with the one encoding of that point, R needs no decoding of its own.
     #[must_use]
     pub fn verify(&self, message: &[u8], signature: &Signature) -> bool {
-        let Frequent { key, negated } = &*self.0;
+        let Frequent { key, negated } = &*self.tables;
+        let is_made_here =
+            |memory: &SignatureMemory| memory.0.get(&SignatureMemory::name(key, message, signature)).is_some();
+        if self.memory.as_ref().is_some_and(is_made_here) {
+            return true;
+        }
         let Some(negated) = negated.get_or_init(|| multiples_of_negated(key)) else { return false };
         let Some(s) = Option::<Scalar>::from(Scalar::from_canonical_bytes(signature.s)) else { return false };
         let challenge = Sha512::new().chain_update(signature.r).chain_update(key.0).chain_update(message);
@@ -79,17 +100,23 @@ impl FrequentKey {
         let r = EdwardsPoint::mul_base(&s) + negated.mul_base(&k);
         r.compress().to_bytes() == signature.r && !r.is_small_order()
     }
+
+    /// Takes what [`SecretKey::remembering`] signed with this memory as it is; all else is checked.
+    #[must_use]
+    pub fn remembering(self, memory: &SignatureMemory) -> Self {
+        Self { memory: Some(memory.clone()), ..self }
+    }
 }
 
 impl From<PublicKey> for FrequentKey {
     fn from(key: PublicKey) -> Self {
-        Self(Arc::new(Frequent { key, negated: OnceLock::new() }))
+        Self { tables: Arc::new(Frequent { key, negated: OnceLock::new() }), memory: None }
     }
 }
 
 impl fmt::Debug for FrequentKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0.key, f)
+        fmt::Debug::fmt(&self.tables.key, f)
     }
 }
 
@@ -126,23 +153,26 @@ impl fmt::Debug for Signature {
 }
 
 /// A signing key. Not `Clone`; wiped when dropped.
-pub struct SecretKey(ed25519_dalek::SigningKey);
+pub struct SecretKey {
+    key: ed25519_dalek::SigningKey,
+    memory: Option<SignatureMemory>,
+}
 
 /// PrivateKeyInfo up to the 32 bytes of the key: SEQUENCE (46 bytes), version 0, id-Ed25519, OCTET STRING in OCTET STRING.
 pub const PKCS8: &[u8] = &[0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
 
 impl SecretKey {
     pub fn generate(rng: &mut impl CryptoRngCore) -> Self {
-        Self(ed25519_dalek::SigningKey::generate(rng))
+        Self { key: ed25519_dalek::SigningKey::generate(rng), memory: None }
     }
 
     pub fn from_seed(seed: &[u8; 32]) -> Self {
-        Self(ed25519_dalek::SigningKey::from_bytes(seed))
+        Self { key: ed25519_dalek::SigningKey::from_bytes(seed), memory: None }
     }
 
     /// The 32-byte seed (RFC 8032 §5.1.5), for writing the key to its owner's file.
     pub fn seed(&self) -> Zeroizing<[u8; 32]> {
-        Zeroizing::new(self.0.to_bytes())
+        Zeroizing::new(self.key.to_bytes())
     }
 
     /// PrivateKeyInfo in DER (RFC 8410 §7, version 1).
@@ -154,11 +184,21 @@ impl SecretKey {
     }
 
     pub fn public(&self) -> PublicKey {
-        PublicKey(self.0.verifying_key().to_bytes())
+        PublicKey(self.key.verifying_key().to_bytes())
     }
 
     pub fn sign(&self, message: &[u8]) -> Signature {
-        Signature::from_bytes(self.0.sign(message).to_bytes())
+        let signature = Signature::from_bytes(self.key.sign(message).to_bytes());
+        if let Some(memory) = &self.memory {
+            memory.0.note(SignatureMemory::name(&self.public(), message, &signature), ());
+        }
+        signature
+    }
+
+    /// Tells those who check its signatures with this memory which it made.
+    #[must_use]
+    pub fn remembering(self, memory: &SignatureMemory) -> Self {
+        Self { memory: Some(memory.clone()), ..self }
     }
 }
 
@@ -179,6 +219,20 @@ mod tests {
         assert!(key.public().verify(b"title", &signature));
         assert!(!key.public().verify(b"other", &signature));
         assert!(!SecretKey::from_seed(&[8; 32]).public().verify(b"title", &signature));
+    }
+
+    #[test]
+    fn only_what_was_signed_here_is_remembered() {
+        let memory = SignatureMemory::default();
+        let (secret, other) = (SecretKey::from_seed(&[7; 32]), SecretKey::from_seed(&[8; 32]));
+        let remembering = FrequentKey::from(secret.public()).remembering(&memory);
+        let plain = secret.sign(b"title");
+        assert!(remembering.verify(b"title", &plain) && !remembering.verify(b"other", &plain));
+        let signature = secret.remembering(&memory).sign(b"title");
+        let (forged, of_another) = (Signature { s: [1; 32], ..signature }, other.remembering(&memory).sign(b"title"));
+        assert!(signature == plain && remembering.verify(b"title", &signature));
+        assert!(!remembering.verify(b"other", &signature));
+        assert!(!remembering.verify(b"title", &forged) && !remembering.verify(b"title", &of_another));
     }
 
     #[test]

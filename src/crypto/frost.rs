@@ -39,7 +39,10 @@ use rand_core::CryptoRngCore;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::digest::{Digest, hash};
 use super::ed25519::{PublicKey, Signature};
+use super::memory::Memory;
+use crate::codec;
 use crate::committee::{Committee, ReplicaId};
 use crate::limits::MAX_REPLICAS;
 
@@ -53,7 +56,7 @@ pub fn deal(committee: &Committee, rng: &mut impl CryptoRngCore) -> (FrostPublic
         let share = shares[&identifier(id)].clone();
         FrostSecret(keys::KeyPackage::try_from(share).expect("the dealer above is honest"))
     });
-    (FrostPublic { package, threshold }, secrets.collect())
+    (FrostPublic { package, threshold, memory: None }, secrets.collect())
 }
 
 /// What everybody knows of a shared key: the group's key and, for each replica, the point its shares are checked with.
@@ -62,6 +65,14 @@ pub fn deal(committee: &Committee, rng: &mut impl CryptoRngCore) -> (FrostPublic
 pub struct FrostPublic {
     package: keys::PublicKeyPackage,
     threshold: u16,
+    memory: Option<FrostMemory>,
+}
+
+/// Commitments that were checked and shares of one key that were added up ([`super::memory`]).
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct FrostMemory {
+    checked: Memory<NonceCommitment, Result<CheckedCommitment, FrostError>>,
+    sums: Memory<Digest, Option<Signature>>,
 }
 
 /// Canonical form of [`FrostPublic`]: compressed points, verifying shares in order of replica.
@@ -72,7 +83,7 @@ struct PublicBytes {
     verifying_shares: Vec<[u8; 32]>,
 }
 
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum FrostError {
     #[error("not a point of prime order, or not its canonical encoding")]
     BadPoint,
@@ -95,6 +106,21 @@ impl FrostPublic {
     /// Signers that make a signature.
     pub fn threshold(&self) -> usize {
         usize::from(self.threshold)
+    }
+
+    /// As [`NonceCommitment::check`].
+    pub fn check(&self, commitment: NonceCommitment) -> Result<CheckedCommitment, FrostError> {
+        match &self.memory {
+            Some(memory) => memory.checked.recall(commitment, || commitment.check()),
+            None => commitment.check(),
+        }
+    }
+
+    /// Checks each commitment and adds up each set of shares once for all that have this memory, which is of this key
+    /// alone.
+    #[must_use]
+    pub fn remembering(self, memory: &FrostMemory) -> Self {
+        Self { memory: Some(memory.clone()), ..self }
     }
 
     /// Whether the key is shared as the committee's signing keys are.
@@ -137,6 +163,7 @@ impl TryFrom<PublicBytes> for FrostPublic {
         Ok(Self {
             package: keys::PublicKeyPackage::new(shares, group, Some(bytes.threshold)),
             threshold: bytes.threshold,
+            memory: None,
         })
     }
 }
@@ -277,11 +304,22 @@ pub fn aggregate(
     message: &[u8],
     shares: &BTreeMap<ReplicaId, FrostShare>,
 ) -> Result<Signature, Vec<ReplicaId>> {
-    sum(public, commitments, message, shares).ok_or_else(|| {
+    let add_up = || sum(public, commitments, message, shares);
+    let signature = match &public.memory {
+        Some(memory) => memory.sums.recall(name_of_sum(commitments, message, shares), add_up),
+        None => add_up(),
+    };
+    signature.ok_or_else(|| {
         let bad =
             |id: &ReplicaId| shares.get(id).is_none_or(|share| !verify_share(public, commitments, message, *id, share));
         commitments.keys().copied().filter(bad).collect()
     })
+}
+
+/// Stands for all that the sum under one key depends on.
+fn name_of_sum(commitments: &Commitments, message: &[u8], shares: &BTreeMap<ReplicaId, FrostShare>) -> Digest {
+    let package: Vec<_> = commitments.iter().map(|(id, commitment)| (id, commitment.bytes)).collect();
+    hash("torrens frost memory", &[message, &codec::encode(&package), &codec::encode(shares)])
 }
 
 fn sum(
@@ -338,7 +376,6 @@ mod tests {
     use rand_core::SeedableRng;
 
     use super::*;
-    use crate::codec;
 
     type Dealt = (FrostPublic, Vec<FrostSecret>, ChaCha20Rng);
 
@@ -386,6 +423,26 @@ mod tests {
         }
         // Shares of another message.
         assert_eq!(aggregate(&dealt.0, &commitments, b"n", &shares), Err([1, 3, 5].map(ReplicaId).to_vec()));
+    }
+
+    #[test]
+    fn what_is_remembered_is_what_would_be_computed_and_bad_shares_stay_bad() {
+        let mut dealt = dealt(7);
+        let (commitments, shares) = signed(&mut dealt, &[1, 3, 5], b"m");
+        let remembering = dealt.0.clone().remembering(&FrostMemory::default());
+        let mut forged = shares.clone();
+        forged.insert(ReplicaId(3), shares[&ReplicaId(1)]);
+        let bad = NonceCommitment { hiding: [0; 32], binding: [0; 32] };
+        for _ in 0..2 {
+            for (message, shares) in [(b"m", &shares), (b"m", &forged), (b"n", &shares)] {
+                let plain = aggregate(&dealt.0, &commitments, message, shares);
+                assert_eq!(aggregate(&remembering, &commitments, message, shares), plain);
+            }
+            assert_eq!(remembering.check(bad), bad.check());
+            for commitment in commitments.values() {
+                assert_eq!(remembering.check(commitment.bytes()).as_ref(), Ok(commitment));
+            }
+        }
     }
 
     #[test]
@@ -485,7 +542,7 @@ mod tests {
             .map(|(index, &share)| (identifier(ReplicaId(index as u8)), keys::VerifyingShare::from(share)));
         let group = frost::VerifyingKey::deserialize(&group).unwrap();
         let package = keys::PublicKeyPackage::new(verifying_shares.collect(), group, Some(2));
-        let public = FrostPublic { package, threshold: 2 };
+        let public = FrostPublic { package, threshold: 2, memory: None };
 
         let nonce = |hiding: &str, binding: &str| {
             let nonce = |hex: &str| frost_core::round1::Nonce::deserialize(&scalar(hex)).unwrap();

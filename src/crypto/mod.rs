@@ -9,4 +9,5 @@ pub mod digest;
 pub mod ed25519;
 pub mod frost;
 pub mod lsss;
+mod memory;
 pub mod shoup;

@@ -1,13 +1,14 @@
 //! Who signs: at the end of each commit, what is open is assigned and what is overdue assigned anew.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::nonces::{NonceRef, Taken};
 use super::scheduler::{Event, Fault, FaultKind, Scheduler};
-use super::task::{Assignment, Attempt, State, TaskId};
+use super::task::{Assignment, Attempt, KeyId, State, TaskId};
 use crate::committee::{ReplicaId, ReplicaSet};
 use crate::crypto::digest::hash;
-use crate::crypto::frost::CheckedCommitment;
+use crate::crypto::frost::{CheckedCommitment, FrostPublic};
 use crate::limits::{MAX_DEADLINE_DOUBLINGS, SHARE_DEADLINE_ROUNDS};
 
 const DRAW_DOMAIN: &str = "torrens v1 draw of signers";
@@ -172,10 +173,12 @@ impl Scheduler {
         if !self.committee.can_sign(with_nonces.collect()) {
             return None;
         }
+        let KeyId::Zone(zone) = &self.book.tasks[&task].key else { unreachable!("nonces are for zone tasks") };
+        let key = Arc::clone(&self.keys[zone]);
         let order = self.preference(lot, task, attempt).into_iter().filter(|&id| Some(id) != included);
         let mut chosen = BTreeMap::new();
         for id in included.into_iter().chain(order) {
-            if let Some(checked) = self.peek_checked(id, lot.round, step) {
+            if let Some(checked) = self.peek_checked(id, lot.round, &key, step) {
                 chosen.insert(id, checked);
             } else if Some(id) == included {
                 return None;
@@ -189,9 +192,15 @@ impl Scheduler {
 
     /// The next commitment of a replica as points. One that is no commitment is used up, and its author to blame: it must not
     /// reach a package, where correct signers could not answer it.
-    fn peek_checked(&mut self, id: ReplicaId, round: u64, step: &mut Step) -> Option<CheckedCommitment> {
+    fn peek_checked(
+        &mut self,
+        id: ReplicaId,
+        round: u64,
+        key: &FrostPublic,
+        step: &mut Step,
+    ) -> Option<CheckedCommitment> {
         let (commitment, ordered_in) = self.book.pools[&id].peek()?;
-        if let Ok(checked) = commitment.check() {
+        if let Ok(checked) = key.check(commitment) {
             return Some(checked);
         }
         self.take(id);

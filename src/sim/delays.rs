@@ -52,6 +52,11 @@ impl Scheduler {
             Self::CoinAware => "coin-aware",
         }
     }
+
+    /// Whether it matters to this one which block a message holds.
+    pub fn reads_blocks(self) -> bool {
+        matches!(self, Self::SlowestFirst | Self::AgainstTurns | Self::CoinAware)
+    }
 }
 
 /// The scheduler at work.

@@ -16,8 +16,8 @@ use crate::committee::{Committee, ReplicaId};
 use crate::crypto::bls::{HeadSecret, SealingSecret, heads, sealing};
 use crate::crypto::coin::{self, CoinMemory, CoinSecret};
 use crate::crypto::digest::hash;
-use crate::crypto::ed25519::SecretKey;
-use crate::crypto::frost::{self, FrostSecret};
+use crate::crypto::ed25519::{SecretKey, SignatureMemory};
+use crate::crypto::frost::{self, FrostMemory, FrostSecret};
 use crate::crypto::shoup::{self, RsaPublic, RsaSecret, SafePrime};
 use crate::directory::Timestamp;
 use crate::directory::master::parse_zone;
@@ -26,6 +26,7 @@ use crate::replica::genesis::{Authority, Genesis, GenesisZone};
 use crate::replica::heads::{HeadSigning, ThresholdKey};
 use crate::replica::rsa::AuthorityShare;
 use crate::signing::Signer;
+use crate::store::memory::MemoryStore;
 
 /// The simulated clocks start here: milliseconds since the epoch.
 pub const START_MS: u64 = 1_800_000_000_000;
@@ -93,10 +94,14 @@ impl Keyring {
 /// One network with all its secrets.
 pub struct Network {
     pub genesis: Arc<Genesis>,
+    genesis_bytes: Vec<u8>,
     pub public: OrderPublic,
     secrets: Vec<Secrets>,
-    /// Coin shares that were made and checked in some universe.
+    /// What universes that are not `real` start from: the same, but that keys remember what was computed with them in some
+    /// universe.
+    remembering: Arc<Genesis>,
     coins: CoinMemory,
+    signatures: SignatureMemory,
 }
 
 struct Secrets {
@@ -144,21 +149,46 @@ impl Network {
             sealing: sealing.to_bytes(),
             head: head.to_bytes(),
         });
-        Self { public, secrets: secrets.collect(), genesis: Arc::new(genesis), coins: CoinMemory::default() }
+        Self {
+            public,
+            secrets: secrets.collect(),
+            remembering: Arc::new(remembering(&genesis)),
+            genesis_bytes: genesis.to_bytes(),
+            genesis: Arc::new(genesis),
+            coins: CoinMemory::default(),
+            signatures: SignatureMemory::default(),
+        }
+    }
+
+    /// What a replica that was never started has.
+    pub fn empty_disk(&self) -> MemoryStore {
+        MemoryStore::create(self.public.network, &self.genesis_bytes)
     }
 
     pub fn committee(&self) -> &Committee {
         &self.public.committee
     }
 
-    pub fn identity(&self, id: ReplicaId) -> SecretKey {
-        SecretKey::from_seed(&self.secrets[id.index()].identity)
+    /// What replicas start from; if not `real`, what signs zones is checked and added up once for all replicas.
+    pub fn genesis(&self, real: bool) -> &Arc<Genesis> {
+        if real { &self.genesis } else { &self.remembering }
     }
 
-    /// What replicas of one universe agree on; if not `real`, coin shares are checked once for all universes.
+    /// What `id` signs blocks with; if not `real`, these signatures need no check in this process.
+    pub fn identity(&self, id: ReplicaId, real: bool) -> SecretKey {
+        let secret = SecretKey::from_seed(&self.secrets[id.index()].identity);
+        if real { secret } else { secret.remembering(&self.signatures) }
+    }
+
+    /// What replicas of one universe agree on; if not `real`, coin shares are checked once for all universes, and signatures
+    /// of blocks that were made here are known.
     pub fn order(&self, real: bool) -> OrderPublic {
         let public = self.public.clone();
-        if real { public } else { OrderPublic { coin: public.coin.remembering(&self.coins), ..public } }
+        if real {
+            return public;
+        }
+        let identities = public.identities.into_iter().map(|key| key.remembering(&self.signatures)).collect();
+        OrderPublic { coin: public.coin.remembering(&self.coins), identities, ..public }
     }
 
     /// If not `real`, the shares of each coin are made once for all universes.
@@ -189,6 +219,15 @@ impl Network {
         let authority = AuthorityShare { public: Arc::new(self.genesis.authority.key.clone()), secret };
         Signer::new(id, boot, BTreeMap::from([(zone.apex.clone(), share)]), Some(Box::new(authority)))
     }
+}
+
+/// The same genesis, whose keys have a memory.
+fn remembering(genesis: &Genesis) -> Genesis {
+    let mut genesis = genesis.clone();
+    for zone in &mut genesis.zones {
+        zone.key = zone.key.clone().remembering(&FrostMemory::default());
+    }
+    genesis
 }
 
 fn self_signed(key: RsaPublic, shares: &[RsaSecret], zones: &[GenesisZone], rng: &mut ChaCha20Rng) -> Authority {

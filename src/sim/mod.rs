@@ -11,10 +11,12 @@
 //! ```
 //!
 //! The replicas are those that the node runs ([`crate::replica::Replica`]). What is a pure function and costs much is done once
-//! instead of n times: the check of a block, once for a universe ([`process::CheckOnce`]); coin shares, made and checked
-//! once for all universes, as rounds of one epoch have the same coins everywhere ([`crate::crypto::coin::CoinMemory`]). Pairings
-//! are dear: heads are signed by a stand-in that nobody can forge either ([`heads`]). One seed in [`plan::REAL_EVERY`] does
-//! without all this, as does `--real`. Keys are dealt once for each committee. Whatever is random comes from a ChaCha stream with
+//! instead of n times: the check of a block or of an envelope, once for a universe ([`process::CheckOnce`]); the check of a
+//! signature that was made in this process, never ([`crate::crypto::ed25519::SignatureMemory`]); the check of commitments to
+//! nonces and the sum of signature shares, once ([`crate::crypto::frost::FrostMemory`]); coin shares, made, checked and
+//! combined once for all universes, as rounds of one epoch have the same coins everywhere
+//! ([`crate::crypto::coin::CoinMemory`]). Pairings are dear: heads are signed by a stand-in that nobody can forge either
+//! ([`heads`]). One seed in [`plan::REAL_EVERY`] does without all this, as does `--real`. Keys are dealt once for each committee. Whatever is random comes from a ChaCha stream with
 //! a name of its own ([`stream`]), so that a draw more in one place does not shift all the others. Nothing else enters: equal
 //! seeds give equal runs, event for event, and [`run::Report::trace`] shows it.
 //!

@@ -1,6 +1,8 @@
 //! One process: a replica, its disk, its clock. What is around the replica does what `node::core` does.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::borrow::Borrow;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::adversary::{Conduct, Mind};
@@ -8,27 +10,67 @@ use super::delays::Micros;
 use super::keys::START_MS;
 use super::stream::Stream;
 use crate::committee::ReplicaId;
-use crate::crypto::digest::{Digest, hash};
 use crate::directory::Timestamp;
 use crate::order::{BlockFault, OrderPublic, VerifiedBlock, Verifier};
+use crate::replica::door::{self, Submission};
 use crate::replica::{Effect, Replica};
 use crate::store::Batch;
 use crate::store::memory::MemoryStore;
 
-/// Checks each block once for all replicas of a world. What is not valid is looked at each time.
+/// Checks each block, and each envelope at the door, once for all replicas of a world. Blocks that are not valid are looked
+/// at each time.
 #[derive(Default)]
-pub struct CheckOnce(Mutex<BTreeMap<Digest, Arc<VerifiedBlock>>>);
+pub struct CheckOnce {
+    blocks: Mutex<BTreeSet<ByBytes>>,
+    envelopes: Mutex<BTreeMap<Arc<[u8]>, Option<Submission>>>,
+}
+
+/// A block, found by its bytes.
+struct ByBytes(Arc<VerifiedBlock>);
 
 impl Verifier for CheckOnce {
     fn verify(&self, public: &OrderPublic, bytes: &[u8]) -> Result<Arc<VerifiedBlock>, BlockFault> {
-        let key = hash("torrens simulated bytes", &[bytes]);
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(block) = known.get(&key) {
+        let mut known = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(ByBytes(block)) = known.get(bytes) {
             return Ok(Arc::clone(block));
         }
         let block = Arc::new(VerifiedBlock::verify(public, bytes.to_vec())?);
-        known.insert(key, Arc::clone(&block));
+        known.insert(ByBytes(Arc::clone(&block)));
         Ok(block)
+    }
+}
+
+impl CheckOnce {
+    /// As [`door::check_envelope`].
+    pub fn envelope(&self, bytes: &Arc<[u8]>) -> Option<Submission> {
+        let mut known = self.envelopes.lock().unwrap_or_else(PoisonError::into_inner);
+        known.entry(Arc::clone(bytes)).or_insert_with(|| door::check_envelope(bytes).ok()).clone()
+    }
+}
+
+impl Borrow<[u8]> for ByBytes {
+    fn borrow(&self) -> &[u8] {
+        self.0.bytes()
+    }
+}
+
+impl PartialEq for ByBytes {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.bytes() == other.0.bytes()
+    }
+}
+
+impl Eq for ByBytes {}
+
+impl PartialOrd for ByBytes {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for ByBytes {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.bytes().cmp(other.0.bytes())
     }
 }
 

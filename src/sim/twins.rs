@@ -205,7 +205,7 @@ impl Family {
         let public = Arc::new(OrderPublic { wave: scenario.wave, leaders_per_round: 1, ..network.order(false) });
         let process = |number: usize| {
             let id = ReplicaId((number % REPLICAS) as u8);
-            let identity = Arc::new(network.identity(id));
+            let identity = Arc::new(network.identity(id, false));
             let coin = network.coin(id, false);
             let (mut order, _) = Order::new(Arc::clone(&public), id, identity, coin, Recovered::empty());
             order.take_coins_from(coins(scenario.leaders, &public));

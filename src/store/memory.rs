@@ -27,12 +27,15 @@ pub struct MemoryStore {
     staged: Option<Box<MemoryStore>>,
 }
 
+/// Maps that share their nodes copy them, keys and all, when one of them changes: this copies no bytes.
+type Key = Arc<[u8]>;
+
 /// One state of the store. Copies share what they have in common.
 #[derive(Clone, Default)]
 struct Contents {
     counters: Counters,
-    rows: OrdMap<Vec<u8>, Arc<[u8]>>,
-    blocks: OrdMap<Vec<u8>, Arc<[u8]>>,
+    rows: OrdMap<Key, Arc<[u8]>>,
+    blocks: OrdMap<Key, Arc<[u8]>>,
     local: BTreeMap<Local, Vec<u8>>,
 }
 
@@ -88,10 +91,10 @@ impl MemoryStore {
     pub fn damage(&mut self, which: usize) {
         let contents = self.current();
         let rows = contents.rows.keys().map(|key| (false, key));
-        let keys: Vec<(bool, &Vec<u8>)> = rows.chain(contents.blocks.keys().map(|key| (true, key))).collect();
+        let keys: Vec<(bool, &Key)> = rows.chain(contents.blocks.keys().map(|key| (true, key))).collect();
         if !keys.is_empty() {
             let (is_block, key) = keys[which % keys.len()];
-            self.damaged = Some((is_block, key.clone()));
+            self.damaged = Some((is_block, key.to_vec()));
         }
     }
 
@@ -124,12 +127,12 @@ impl Contents {
         for row in batch.rows {
             let key = schema::row_key(row.table, &row.key);
             match row.value {
-                Some(value) => self.rows.insert(key, value.into()),
-                None => self.rows.remove(&key),
+                Some(value) => self.rows.insert(key.into(), value.into()),
+                None => self.rows.remove(key.as_slice()),
             };
         }
         for (round, author, digest, bytes) in batch.blocks {
-            self.blocks.insert(schema::block_key(round, author, &digest), bytes.into());
+            self.blocks.insert(schema::block_key(round, author, &digest).into(), bytes.into());
         }
         self.local.extend(batch.local);
         if let Some(below) = batch.prune_blocks_below {
@@ -139,8 +142,8 @@ impl Contents {
     }
 
     fn prune(&mut self, below: &[u8]) {
-        while let Some((key, _)) = self.blocks.get_min().filter(|(key, _)| key.as_slice() < below) {
-            let key = key.clone();
+        while let Some((key, _)) = self.blocks.get_min().filter(|(key, _)| key.as_ref() < below) {
+            let key = Arc::clone(key);
             self.blocks.remove(&key);
         }
     }
@@ -150,13 +153,15 @@ impl Store for MemoryStore {
     type Copy = Self;
 
     fn commit(&mut self, batch: Batch, durability: Durability) -> Result<(), StoreError> {
-        let durability = batch.durability(durability);
+        if batch.durability(durability) == Durability::Sync {
+            // Where it stands: nobody goes back behind it. An error comes before any change.
+            self.current().counters.after(&batch)?;
+            self.make_durable();
+            return self.durable.apply(batch);
+        }
         let mut next = self.current().clone();
         next.apply(batch)?;
         self.lazy.push_back(next);
-        if durability == Durability::Sync {
-            self.make_durable();
-        }
         Ok(())
     }
 
@@ -199,7 +204,7 @@ impl Store for MemoryStore {
         staged.durable.counters = self.current().counters;
         // What was seen of others' misdeeds moves along, unless it is damaged too.
         for (key, value) in self.scan(Table::Evidence, &[]).unwrap_or_default() {
-            staged.durable.rows.insert(schema::row_key(Table::Evidence, &key), value.into());
+            staged.durable.rows.insert(schema::row_key(Table::Evidence, &key).into(), value.into());
         }
         if let Some(lost) = self.current().local.get(&Local::Lost) {
             staged.durable.local.insert(Local::Lost, lost.clone());
@@ -213,16 +218,16 @@ impl Read for MemoryStore {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         let key = schema::row_key(table, key);
         self.intact(false, &key)?;
-        Ok(self.current().rows.get(&key).map(|value| value.to_vec()))
+        Ok(self.current().rows.get(key.as_slice()).map(|value| value.to_vec()))
     }
 
     fn page(&self, table: Table, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<TableRows, StoreError> {
         let prefix = schema::row_key(table, prefix);
         let start = match after.map(|key| schema::row_key(table, key)) {
-            Some(key) if key >= prefix => Bound::Excluded(key),
-            _ => Bound::Included(prefix.clone()),
+            Some(key) if key >= prefix => Bound::Excluded(Arc::from(key)),
+            _ => Bound::Included(Arc::from(prefix.as_slice())),
         };
-        let rows = self.current().rows.range((start, Bound::Unbounded));
+        let rows = self.current().rows.range::<_, Key>((start, Bound::Unbounded));
         let within = rows.take_while(|(key, _)| key.starts_with(&prefix)).take(limit);
         within.map(|(key, value)| self.intact(false, key).map(|()| (key[1..].to_vec(), value.to_vec()))).collect()
     }
@@ -230,14 +235,14 @@ impl Read for MemoryStore {
     fn block(&self, round: u64, author: ReplicaId, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
         let key = schema::block_key(round, author, digest);
         self.intact(true, &key)?;
-        Ok(self.current().blocks.get(&key).map(|bytes| bytes.to_vec()))
+        Ok(self.current().blocks.get(key.as_slice()).map(|bytes| bytes.to_vec()))
     }
 
     fn blocks_in(&self, rounds: Range<u64>) -> Result<Vec<StoredBlock>, StoreError> {
         if rounds.is_empty() {
             return Ok(Vec::new());
         }
-        let keys = schema::round_key(rounds.start).to_vec()..schema::round_key(rounds.end).to_vec();
+        let keys = Key::from(schema::round_key(rounds.start))..Key::from(schema::round_key(rounds.end));
         let blocks = self.current().blocks.range(keys).map(|(key, bytes)| {
             self.intact(true, key)?;
             let (round, author, digest) = schema::parse_block_key(key).expect("written by `block_key`");
@@ -259,7 +264,7 @@ impl Read for MemoryStore {
     }
 
     fn next_round(&self, round: u64) -> Result<Option<u64>, StoreError> {
-        let mut blocks = self.current().blocks.range(schema::round_key(round).to_vec()..);
+        let mut blocks = self.current().blocks.range(Key::from(schema::round_key(round))..);
         Ok(blocks.next().and_then(|(key, _)| schema::parse_block_key(key)).map(|(round, ..)| round))
     }
 

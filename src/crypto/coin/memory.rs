@@ -1,41 +1,17 @@
-//! What one process that runs many replicas need compute once: making shares and checking them are functions of key, coin and
-//! bytes, whoever asks. A simulator hands this in; nobody else does.
+//! Shares and values of coins that were computed before ([`crate::crypto::memory`]).
 
-use std::collections::BTreeMap;
-use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
-
-use super::{CoinName, CoinShare, VerifiedShares};
+use super::{CoinName, CoinShare, CoinValue, VerifiedShares};
 use crate::codec;
-use crate::committee::ReplicaId;
+use crate::committee::{ReplicaId, ReplicaSet};
 use crate::crypto::digest::{Digest, hash};
+use crate::crypto::memory::Memory;
 
-/// Results that are kept; beyond, all are forgotten.
-const MAX_RESULTS: usize = 1 << 16;
-
-/// Shares of one key that were made or checked.
-#[derive(Clone, Default)]
-pub struct CoinMemory(Arc<Results>);
-
-#[derive(Default)]
-struct Results {
-    made: Mutex<BTreeMap<(ReplicaId, Digest), Vec<CoinShare>>>,
-    checked: Mutex<BTreeMap<Digest, Option<VerifiedShares>>>,
-}
-
-/// All memories are alike: they change no result.
-impl PartialEq for CoinMemory {
-    fn eq(&self, _: &Self) -> bool {
-        true
-    }
-}
-
-impl Eq for CoinMemory {}
-
-impl fmt::Debug for CoinMemory {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("CoinMemory")
-    }
+/// Shares of one key that were made or checked, and what they gave.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct CoinMemory {
+    made: Memory<(ReplicaId, Digest), Vec<CoinShare>>,
+    checked: Memory<Digest, Option<VerifiedShares>>,
+    values: Memory<(Digest, ReplicaSet), Option<CoinValue>>,
 }
 
 impl CoinMemory {
@@ -45,7 +21,12 @@ impl CoinMemory {
         name: &CoinName,
         make: impl FnOnce() -> Vec<CoinShare>,
     ) -> Vec<CoinShare> {
-        recall(&self.0.made, (owner, name.0), make)
+        self.made.recall((owner, name.0), make)
+    }
+
+    /// Whether these are the shares that `owner`'s secret gave: they need no check.
+    pub(super) fn has_made(&self, owner: ReplicaId, name: &CoinName, shares: &[CoinShare]) -> bool {
+        self.made.get(&(owner, name.0)).is_some_and(|made| made == shares)
     }
 
     pub(super) fn checked(
@@ -56,23 +37,18 @@ impl CoinMemory {
         check: impl FnOnce() -> Option<VerifiedShares>,
     ) -> Option<VerifiedShares> {
         let key = hash("torrens coin memory", &[&name.0.0, &[author.0], &codec::encode(&shares)]);
-        recall(&self.0.checked, key, check)
+        self.checked.recall(key, check)
     }
-}
 
-fn recall<K: Ord, V: Clone>(results: &Mutex<BTreeMap<K, V>>, key: K, compute: impl FnOnce() -> V) -> V {
-    let lock = || results.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(known) = lock().get(&key) {
-        return known.clone();
+    /// The value that valid shares of exactly `authors` give.
+    pub(super) fn value(
+        &self,
+        name: &CoinName,
+        authors: ReplicaSet,
+        combine: impl FnOnce() -> Option<CoinValue>,
+    ) -> Option<CoinValue> {
+        self.values.recall((name.0, authors), combine)
     }
-    // Not under the lock: others go on meanwhile.
-    let value = compute();
-    let mut results = lock();
-    if results.len() >= MAX_RESULTS {
-        results.clear();
-    }
-    results.insert(key, value.clone());
-    value
 }
 
 #[cfg(test)]
@@ -90,6 +66,7 @@ mod tests {
         let memory = CoinMemory::default();
         let remembering = public.clone().remembering(&memory);
         let (name, other) = (CoinName::new(&Digest::ZERO, 0, 1), CoinName::new(&Digest::ZERO, 0, 2));
+        let mut verified = Vec::new();
         for secret in secrets {
             let (owner, plain) = (secret.index(), secret.shares(&name));
             let secret = secret.remembering(&memory);
@@ -98,6 +75,14 @@ mod tests {
                 assert!(remembering.verify(owner, &name, &plain).is_some());
                 assert!(remembering.verify(owner, &other, &plain).is_none());
                 assert!(remembering.verify(crate::committee::ReplicaId(owner.0 ^ 1), &name, &plain).is_none());
+            }
+            verified.extend(remembering.verify(owner, &name, &plain));
+        }
+        for quorum in [&verified[..3], &verified[1..], &verified[..]] {
+            for _ in 0..2 {
+                assert_eq!(remembering.combine(&name, quorum), public.combine(&name, quorum));
+                assert_eq!(remembering.combine(&other, quorum), None);
+                assert_eq!(remembering.combine(&name, &quorum[..2]), None);
             }
         }
     }

@@ -175,7 +175,7 @@ impl Mind {
             public,
             rng,
             now: 0,
-            identity: network.identity(me),
+            identity: network.identity(me, real),
             coin: network.coin(me, real),
             sealing: network.sealing(me),
             heads: network.heads(me, real),

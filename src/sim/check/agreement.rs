@@ -64,14 +64,11 @@ impl Agreement {
             return Err(format!("{by} executes height {height} after {last}"));
         }
         // What a replica saw of misdeeds is its own, and no part of the state.
-        let shared: Vec<Row> = rows.iter().filter(|row| row.table != Table::Evidence).cloned().collect();
+        let shared = || rows.iter().filter(|row| row.table != Table::Evidence);
         if let Some(first) = self.commits.get(&height) {
-            if first.rows != shared {
-                return Err(format!(
-                    "{by} and {} differ at height {height}: {}",
-                    first.by,
-                    difference(&shared, &first.rows)
-                ));
+            if !shared().eq(&first.rows) {
+                let difference = difference(&shared().cloned().collect::<Vec<_>>(), &first.rows);
+                return Err(format!("{by} and {} differ at height {height}: {difference}", first.by));
             }
             return Ok(());
         }
@@ -80,7 +77,7 @@ impl Agreement {
         {
             return Err(format!("agreed time goes back at height {height}"));
         }
-        self.commits.insert(height, First { by, time, rows: shared });
+        self.commits.insert(height, First { by, time, rows: shared().cloned().collect() });
         self.slots(height, rows)
     }
 

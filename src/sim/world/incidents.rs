@@ -4,7 +4,6 @@ use super::{Event, World};
 use crate::sim::check::Sight;
 use crate::sim::delays::{MS, Micros};
 use crate::sim::plan::{DiskFault, Incident};
-use crate::store::memory::MemoryStore;
 
 impl World {
     pub(super) fn incident(&mut self, incident: Incident) {
@@ -65,8 +64,7 @@ impl World {
         self.crash(process, back_after);
         match fault {
             DiskFault::Lost => {
-                self.processes[process].store =
-                    MemoryStore::create(self.public.network, &self.network.genesis.to_bytes());
+                self.processes[process].store = self.network.empty_disk();
                 self.processes[process].own_record_lost = true;
                 self.processes[process].copies.clear();
             }

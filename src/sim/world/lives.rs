@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use super::{Event, TICK, World};
+use crate::order::{Verifier, VerifyEach};
 use crate::replica::heads::HeadKeys;
 use crate::replica::recovery::{self, Recovery};
 use crate::replica::{Parts, Replica};
 use crate::sim::check::Sight;
 use crate::sim::delays::{MS, Micros};
 use crate::sim::process::{CheckOnce, Input};
-use crate::store::memory::MemoryStore;
 
 impl World {
     pub(super) fn restart(&mut self, process: usize) {
@@ -17,16 +17,18 @@ impl World {
             return;
         }
         let (network, public) = (Arc::clone(&self.network), Arc::clone(&self.public));
+        let once: Arc<dyn Verifier> = Arc::<CheckOnce>::clone(&self.verifier);
+        let verifier = if self.plan.real { Arc::new(VerifyEach) } else { once };
         let state = &mut self.processes[process];
         let id = state.id;
-        let recovered = recovery::recover(id, &network.genesis, &public, &mut state.store);
+        let recovered = recovery::recover(id, network.genesis(self.plan.real), &public, &mut state.store);
         let Ok(Recovery { machine, order, own_last, boot, heads, staged }) = recovered else {
             return self.replace_disk(process);
         };
         let (replica, effects) = Replica::start(Parts {
             me: id,
             public: Arc::clone(&public),
-            identity: network.identity(id),
+            identity: network.identity(id, self.plan.real),
             coin: network.coin(id, self.plan.real),
             sealing: network.sealing(id),
             recovered: order,
@@ -38,7 +40,7 @@ impl World {
             signer: network.signer(id, boot),
             own_last: own_last.filter(|_| !state.own_record_lost),
             nonces_ahead: self.plan.nonces_ahead,
-            verifier: Arc::<CheckOnce>::clone(&self.verifier),
+            verifier,
             rng: state.entropy.generator(),
         });
         state.core = Some(replica);
@@ -87,7 +89,7 @@ impl World {
         } else {
             self.schedule(20 * MS, Event::Restart { process });
         }
-        let store = MemoryStore::create(self.public.network, &self.network.genesis.to_bytes());
+        let store = self.network.empty_disk();
         let state = &mut self.processes[process];
         state.store = store;
         state.own_record_lost = true;

@@ -22,7 +22,6 @@ use crate::sim::links::Links;
 use crate::sim::plan::{Incident, Plan};
 use crate::sim::process::{CheckOnce, Process};
 use crate::sim::stream::Stream;
-use crate::store::memory::MemoryStore;
 
 /// Between two looks at what is missing.
 const TICK: Micros = 250 * MS;
@@ -168,7 +167,7 @@ impl World {
         let twins = self.plan.corrupt.iter().filter(|(_, strategy)| matches!(strategy.kind, Kind::Twins));
         ids.extend(twins.map(|(id, _)| *id));
         for (slot, id) in ids.into_iter().enumerate() {
-            let store = MemoryStore::create(self.public.network, &self.network.genesis.to_bytes());
+            let store = self.network.empty_disk();
             let mut process = Process::new(id, store, Stream::new(self.plan.seed, "entropy", slot as u64));
             if let Some(strategy) = self.plan.corrupt.get(&id)
                 && let Kind::Layer(make) = strategy.kind

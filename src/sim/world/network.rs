@@ -22,7 +22,7 @@ impl World {
     /// Puts bytes on the links to `to`: to both of twins.
     pub(super) fn transmit(&mut self, from: usize, to: ReplicaId, bytes: Arc<[u8]>) {
         let block = match bytes.first() {
-            Some(0) => self.verifier.verify(&self.public, &bytes[1..]).ok(),
+            Some(0) if self.delays.scheduler.reads_blocks() => self.verifier.verify(&self.public, &bytes[1..]).ok(),
             _ => None,
         };
         for process in 0..self.processes.len() {
@@ -46,10 +46,18 @@ impl World {
         if self.processes[from].adversary.is_some() {
             return self.lie(from, |conduct, mind| conduct.send(mind, to, message));
         }
-        match message.encode() {
-            Ok(bytes) => self.transmit(from, to, bytes.into()),
-            Err(error) => self.violate("bounds", format!("an own message is over its limits: {error}")),
+        if let Some(bytes) = self.encode(&message) {
+            self.transmit(from, to, bytes);
         }
+    }
+
+    /// What a replica itself says is within the limits.
+    pub(super) fn encode(&mut self, message: &PeerMessage) -> Option<Arc<[u8]>> {
+        let encoded = message.encode();
+        if let Err(error) = &encoded {
+            self.violate("bounds", format!("an own message is over its limits: {error}"));
+        }
+        encoded.ok().map(Arc::from)
     }
 
     /// Lets the liar at `process` act, and sends what it says.

@@ -44,10 +44,10 @@ impl World {
             Input::Connected(peer) => self.core(process).connected(peer),
             Input::Retry => self.core(process).retry(),
             Input::Submit(bytes) => {
-                let network = self.public.network;
+                let (network, verifier) = (self.public.network, Arc::clone(&self.verifier));
                 let core = self.core(process);
                 let checked = door::check(&bytes, network, &core.snapshot().directory);
-                if let Ok(submission) = checked.or_else(|_| door::check_envelope(&bytes)) {
+                if let Some(submission) = checked.ok().or_else(|| verifier.envelope(&bytes)) {
                     // A full pool is no fault: the client asks again.
                     let _ = core.submit(&submission);
                 }
@@ -205,12 +205,17 @@ impl World {
                 });
             }
         }
+        let Some(bytes) = self.encode(message) else { return };
         for to in self.public.committee.clone().ids().filter(|&to| to != me) {
             // Each copy is a boundary at which the process may die.
             if self.burns_down(process) {
                 return;
             }
-            self.send(process, to, message.clone());
+            if self.processes[process].adversary.is_some() {
+                self.send(process, to, message.clone());
+            } else {
+                self.transmit(process, to, Arc::clone(&bytes));
+            }
         }
     }
 
