@@ -2,8 +2,13 @@
 //!
 //! With the feature `mutants`, which a release build refuses, a thread can choose one of them ([`plant`]); all code on
 //! that thread then makes that mistake. Without the feature [`planted`] is a constant `false`, and nothing of a mutant is
-//! compiled in. `make mutants` runs the ordinary simulators, with their ordinary checkers, once for each mutant, and fails
-//! if one of them survives.
+//! compiled in.
+//!
+//! `make mutants` looks for each of them with the ordinary simulators and their ordinary checkers, and before that for
+//! nothing in the correct code. It prints a line for each: which checker found it, in what kind of run, after how many, in
+//! how many seconds; and it fails if one survives. `TORRENS_MUTANT=FenceSkipped,CoinUnchecked make mutants` hunts for some
+//! only, and says what the checkers said; `None` is the correct code. `TORRENS_RUNS=universe` looks in universes alone,
+//! likewise `cluster`, `races` and `scenario`.
 
 #[cfg(all(feature = "mutants", not(debug_assertions)))]
 compile_error!("the feature `mutants` plants bugs; it is for tests and never part of a release build");
@@ -59,6 +64,8 @@ mutants! {
     LateLeaders,
     /// A block of the decision round certifies what it has votes next to, not what they vote for.
     CertificateWithoutSupport,
+    /// A kernel of votes makes a certificate: both twins of a leader may have one.
+    CertificateByKernel,
     /// A kernel of votes against a leader skips it: others may have certificates.
     SkipWithoutQuorum,
     /// A kernel of certificates commits a leader: an anchor need not have one of them in its past.
@@ -129,7 +136,7 @@ mutants! {
     /// The same equivocation is reported again and again.
     EvidenceRepeated,
 
-    // --- the replica: from here on whole replicas are needed to find them ---
+    // --- the replica ---
     /// A commit's effects and its place in the order are written apart: a power cut may keep one of them.
     CursorApart,
     /// What was said of whom is not read back at a start.
@@ -138,30 +145,24 @@ mutants! {
     VainChecksUnlimited,
     /// A decryption share is released when an envelope is seen, not when it is ordered.
     ShareBeforeOrder,
+    /// Shares in a block are judged when it arrives, not when it is ordered: who has executed more is refused.
+    ShareJudgedOnArrival,
     /// Nothing binds an envelope to who sealed it: a mauled one passes for sound.
     EnvelopeUnchecked,
     /// What is ordered after a sealed operation is executed before that is opened.
     SealedNotAwaited,
     /// A nonce is assigned again and again.
     NonceTwice,
+    /// The list of the pieces of a copied state is not compared with the signed root.
+    ManifestUnverified,
     /// Rows of a copied state are not compared with the signed root.
     ChunkUnverified,
+    /// One replica that signed another head, not a kernel, makes a replica believe that its state is wrong.
+    DivergedByOne,
     /// A head is believed without its signature.
     HeadUnverified,
     /// A signed state is adopted whatever its height, also below the own.
     AnyHeightAdopted,
-}
-
-impl Mutant {
-    /// Whether it takes whole replicas to find it, not the order alone.
-    pub fn is_of_replica(self) -> bool {
-        self >= Self::CursorApart
-    }
-
-    /// By its name in this file, as printed by `make mutants`.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|mutant| format!("{mutant:?}") == name)
-    }
 }
 
 #[cfg(feature = "mutants")]
@@ -188,6 +189,9 @@ mod chosen {
 
 #[cfg(feature = "mutants")]
 pub use chosen::{plant, planted};
+
+#[cfg(all(test, feature = "mutants"))]
+mod hunt;
 
 /// Whether this thread is to make the mistake: never, without the feature `mutants`.
 #[cfg(not(feature = "mutants"))]

@@ -427,6 +427,9 @@ impl Replica {
             return Vec::new();
         }
         match self.verifier.verify(&self.public, bytes) {
+            Ok(block) if planted(Mutant::ShareJudgedOnArrival) && self.answers_unasked(&block) => {
+                vec![Effect::Fault { culprit: block.author(), what: "a share that nobody asked for".into() }]
+            }
             Ok(block) => {
                 let before = self.order.inserted();
                 let effects = self.order.receive(from, block);
@@ -437,6 +440,14 @@ impl Replica {
             }
             Err(error) => vec![Effect::Fault { culprit: from, what: error.to_string() }],
         }
+    }
+
+    /// Whether the state as it is has not assigned what shares of the block answer. For a planted mistake.
+    fn answers_unasked(&self, block: &VerifiedBlock) -> bool {
+        let payload = Payload::from_bytes(block.payload()).unwrap_or_default();
+        let (scheduler, next) = (self.machine.scheduler(), self.machine.sealed().next());
+        payload.shares.iter().any(|share| !scheduler.owes(block.author(), share.task, share.attempt))
+            || payload.openings.iter().any(|opening| opening.ticket >= next)
     }
 
     /// Keeps what a peer was given and could not get ordered so far. A correct peer hands on what passed its door only.
@@ -480,6 +491,9 @@ impl Replica {
                     let own = Some(OwnRecord { round });
                     let batch = Batch { blocks: vec![stored(&block)], own, ..Batch::default() };
                     self.covers = Some((round, self.machine.progress().height));
+                    if planted(Mutant::SentBeforeDurable) {
+                        performed.push(Effect::Broadcast(PeerMessage::Block(block.bytes().to_vec())));
+                    }
                     performed.push(Effect::Persist { batch, round });
                 }
                 order::Effect::Broadcast(block) => {

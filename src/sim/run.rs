@@ -55,7 +55,12 @@ impl Report {
 
 /// Runs the universe of one seed. A panic in it is a violation.
 pub fn run(seed: u64, options: &Options, keyring: &Keyring) -> Report {
-    let plan = Plan::draw(seed, options);
+    run_plan(Plan::draw(seed, options), keyring)
+}
+
+/// As [`run`], with what was drawn.
+pub(crate) fn run_plan(plan: Plan, keyring: &Keyring) -> Report {
+    let seed = plan.seed;
     let network = keyring.network(&plan.committee);
     let mut world = World::new(plan, network);
     let ended = catch_unwind(AssertUnwindSafe(|| world.run()));

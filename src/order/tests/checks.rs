@@ -3,17 +3,33 @@
 
 use std::collections::BTreeSet;
 
-use super::world::{Behaviour, Entry, Failure, World};
+use super::world::{Behaviour, Entry, World};
 use super::*;
 use crate::limits::MAX_SUSPENDED_BLOCKS;
+
+/// What a checker found: which, and what. Checkers panic with it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Failure {
+    pub checker: &'static str,
+    pub detail: String,
+}
+
+impl Failure {
+    pub fn raise(checker: &'static str, detail: String) -> ! {
+        // Those who hunt planted bugs read what is thrown.
+        if !cfg!(feature = "mutants") {
+            eprintln!("{checker}: {detail}");
+        }
+        std::panic::panic_any(Self { checker, detail });
+    }
+}
 
 impl World {
     /// Panics with a [`Failure`] unless `holds`.
     pub fn require(&self, checker: &'static str, holds: bool, detail: impl FnOnce() -> String) {
         if !holds {
             let detail = format!("seed {}: {}", self.seed, detail());
-            eprintln!("{checker}: {detail}");
-            std::panic::panic_any(Failure { checker, detail });
+            Failure::raise(checker, detail);
         }
     }
 
@@ -24,6 +40,7 @@ impl World {
             let same = *first == entry;
             return self.require("agreement", same, || format!("replica {replica} differs at height {}", entry.height));
         }
+        self.check_order(&entry);
         for block in &entry.blocks {
             let fresh = self.take_slot(block);
             self.require("one block of a slot", fresh, || format!("{block:?} is the second of its slot"));
@@ -127,5 +144,31 @@ impl World {
     /// Nobody corrupt keeps rounds going and nothing is left to do: rounds have stopped.
     pub fn check_quiet(&self) {
         self.require("quiescence", self.is_quiet(), || "rounds go on".into());
+    }
+
+    /// Every correct replica executed a prefix of the longest log, no operation twice, time never backwards.
+    pub fn assert_agreement(&self) {
+        let longest = self.logs().max_by_key(|log| log.len()).unwrap();
+        for log in self.logs() {
+            assert_eq!(*log, longest[..log.len()], "seed {}: logs differ", self.seed);
+        }
+        let mut slots = BTreeSet::new();
+        for entry in longest {
+            for block in &entry.blocks {
+                assert!(slots.insert((block.round, block.author)), "seed {}: {block:?} twice", self.seed);
+            }
+        }
+        assert!(longest.windows(2).all(|pair| pair[0].agreed_time <= pair[1].agreed_time), "seed {}", self.seed);
+    }
+
+    /// Every running correct replica executed these operations.
+    pub fn assert_ordered(&self, expected: &[Vec<u8>]) {
+        for (id, log) in self.running_correct() {
+            let ordered: BTreeSet<_> = log.iter().flat_map(|entry| &entry.operations).collect();
+            for operation in expected {
+                let text = String::from_utf8_lossy(operation);
+                assert!(ordered.contains(operation), "seed {}: replica {id} never ordered {text}", self.seed);
+            }
+        }
     }
 }

@@ -7,7 +7,8 @@
 
 use rand_core::RngCore;
 
-use super::world::{Entry, Failure};
+use super::checks::Failure;
+use super::world::Entry;
 use super::*;
 use crate::crypto::coin::CoinShare;
 
@@ -33,8 +34,7 @@ pub fn run(seed: u64) {
         let is_prefix = |log: &Vec<Entry>| log[..] == longest[..log.len()];
         if !logs.iter().all(is_prefix) {
             let detail = format!("seed {seed}: two replicas that see graph {i} commit differently");
-            eprintln!("agreement: {detail}");
-            std::panic::panic_any(Failure { checker: "agreement", detail });
+            Failure::raise("agreement", detail);
         }
     }
 }

@@ -7,6 +7,7 @@ mod checks;
 mod corrupt;
 mod disk;
 mod endurance;
+mod fair;
 mod graphs;
 #[cfg(feature = "mutants")]
 pub mod mutants;

@@ -1,37 +1,35 @@
-//! The hunt for planted bugs of the order ([`crate::mutants`]): the ordinary runs with their ordinary checkers. The table of all
-//! hunts is made among the tests of whole replicas.
+//! Runs of the order alone in which planted bugs ([`crate::mutants`]) are looked for: the ordinary ones.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::world::Failure;
+use super::checks::Failure;
+pub use super::swarm::Bias;
+pub use super::world::Behaviour;
 use super::{races, swarm};
 
-/// Seeds after which a mutant counts as a survivor.
-pub const SEEDS: u64 = 800;
-/// After so many of them the races are run, [`RACES`] for each attack, as in their own test.
-const SEEDS_BEFORE_RACES: u64 = 60;
+/// Races for each attack, as in their own test.
 const RACES: u64 = 120;
 
-/// What found a mutant, and after how many runs.
-pub struct Found {
-    pub checker: String,
-    pub runs: u64,
+/// What found something, and what it says. A panic of the code itself is its own check of an invariant.
+fn finding(panic: &(dyn Any + Send)) -> (String, String) {
+    let of_checker = panic.downcast_ref::<Failure>();
+    let text = panic.downcast_ref::<String>().cloned().unwrap_or_default();
+    of_checker.map_or(("own invariant".into(), text), |failure| (failure.checker.into(), failure.detail.clone()))
 }
 
-/// Which checker found it; a panic of the code itself is its own check of an invariant.
-fn checker(found: &(dyn Any + Send)) -> String {
-    found.downcast_ref::<Failure>().map_or("own invariant", |failure| failure.checker).into()
+/// What, if anything, is found in what `run` does.
+fn findings<T>(run: impl FnOnce() -> T) -> Result<T, (String, String)> {
+    catch_unwind(AssertUnwindSafe(run)).map_err(|panic| finding(panic.as_ref()))
 }
 
-/// The first run that finds something.
-pub fn hunt() -> Option<Found> {
-    let swarm = |seed| {
-        let found = catch_unwind(AssertUnwindSafe(|| swarm::run(seed))).err()?;
-        Some(Found { checker: checker(found.as_ref()), runs: seed + 1 })
-    };
+/// Runs the cluster or the graphs of a seed.
+pub fn cluster(seed: u64, bias: Bias) -> Option<(String, String)> {
+    findings(|| swarm::run(seed, bias)).err()
+}
+
+/// Runs races: nobody wins more than its share.
+pub fn races() -> Option<(String, String)> {
     let unfair = || races::favours_a_number(RACES).or_else(|| races::unfair(4, races::Distance::Usual, RACES));
-    let races = || unfair().map(|_| Found { checker: "fair order".into(), runs: SEEDS_BEFORE_RACES + RACES });
-    let found = (0..SEEDS_BEFORE_RACES).find_map(swarm).or_else(races);
-    found.or_else(|| (SEEDS_BEFORE_RACES..SEEDS).find_map(swarm))
+    findings(unfair).map_or_else(Some, |unfair| Some(("fair order".into(), unfair?)))
 }

@@ -8,10 +8,10 @@ use rand_core::{RngCore, SeedableRng};
 
 use super::super::startup::{Answer, Question, Startup};
 use super::disk::{Disk, Write};
+use super::fair::Choices;
 use super::network::{Network, Schedule};
 use super::*;
 use crate::crypto::digest::Digest;
-use crate::mutants::{Mutant, planted};
 use crate::rows::Table;
 
 /// Virtual time of one usual message delay.
@@ -66,13 +66,6 @@ pub enum Behaviour {
     Fork,
     /// Blocks are made in time and shown many at a time, much later.
     BackDate,
-}
-
-/// What a checker found: which, and what. Checkers panic with it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Failure {
-    pub checker: &'static str,
-    pub detail: String,
 }
 
 /// One commit as a replica executed it.
@@ -132,6 +125,8 @@ pub struct World {
     slots: BTreeSet<(u64, ReplicaId)>,
     /// Equivocations reported, with the reporter and its life.
     reported: BTreeSet<(ReplicaId, u32, ReplicaId, u64)>,
+    /// Choices that were left to the coin.
+    pub choices: Choices,
     /// Whether to look at coin shares: it costs five verifications a block.
     pub check_coins: bool,
     /// Who lost its disk, until its first block after that is ordered.
@@ -170,6 +165,7 @@ impl World {
             history: Vec::new(),
             slots: BTreeSet::new(),
             reported: BTreeSet::new(),
+            choices: Choices::default(),
             check_coins: false,
             without_disk: None,
             faults: Vec::new(),
@@ -254,10 +250,19 @@ impl World {
         self.slots.insert((block.round, block.author))
     }
 
+    pub fn is_executed(&self, block: &BlockRef) -> bool {
+        self.slots.contains(&(block.round, block.author))
+    }
+
     /// Whether this is the reporter's first report of this slot since it started.
     pub fn note_report(&mut self, reporter: ReplicaId, author: ReplicaId, round: u64) -> bool {
         let life = self.replicas[reporter.index()].life;
         self.reported.insert((reporter, life, author, round))
+    }
+
+    /// What each correct replica executed, whether it runs or not.
+    pub fn logs(&self) -> impl Iterator<Item = &[Entry]> {
+        self.correct().map(|replica| replica.log.as_slice())
     }
 
     pub fn running_correct(&self) -> impl Iterator<Item = (u8, &[Entry])> {
@@ -494,10 +499,6 @@ impl World {
                     state.disk.write(Write::Block(block.reference(), block.bytes().to_vec()));
                 }
                 Effect::Persist(block) => {
-                    if planted(Mutant::SentBeforeDurable) {
-                        self.broadcast(replica, &block);
-                    }
-                    let state = &mut self.replicas[replica.index()];
                     let (writes, life, round) = (state.disk.write_own(&block), state.life, block.round());
                     let delay = self.random(DELAY / 4);
                     self.schedule_in(delay, Event::Synced { replica, life, round, writes });
@@ -592,35 +593,5 @@ impl World {
 
     fn correct(&self) -> impl Iterator<Item = &Replica> {
         self.replicas.iter().filter(|replica| replica.behaviour == Behaviour::Correct)
-    }
-
-    /// Every correct replica executed a prefix of the longest log, no operation twice, time never backwards.
-    pub fn assert_agreement(&self) {
-        let longest = self.correct().map(|replica| &replica.log).max_by_key(|log| log.len()).unwrap();
-        for replica in self.correct() {
-            assert_eq!(replica.log[..], longest[..replica.log.len()], "seed {}: logs differ", self.seed);
-        }
-        let mut slots = BTreeSet::new();
-        for entry in longest {
-            for block in &entry.blocks {
-                assert!(slots.insert((block.round, block.author)), "seed {}: {block:?} twice", self.seed);
-            }
-        }
-        assert!(longest.windows(2).all(|pair| pair[0].agreed_time <= pair[1].agreed_time), "seed {}", self.seed);
-    }
-
-    /// Every running correct replica executed exactly these operations.
-    pub fn assert_ordered(&self, expected: &[Vec<u8>]) {
-        for (id, replica) in self.replicas.iter().enumerate() {
-            if replica.behaviour != Behaviour::Correct || replica.order.is_none() {
-                continue;
-            }
-            let ordered = replica.log.iter().flat_map(|entry| &entry.operations);
-            let ordered: BTreeSet<_> = ordered.collect();
-            for operation in expected {
-                let text = String::from_utf8_lossy(operation);
-                assert!(ordered.contains(operation), "seed {}: replica {id} never ordered {text}", self.seed);
-            }
-        }
     }
 }

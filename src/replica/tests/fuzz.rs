@@ -1,7 +1,8 @@
 //! Whatever one replica sends, the others do not panic, blame nobody else, and end alike. Messages are made from valid
 //! ones by small changes; `TORRENS_FUZZ` sets how many (it runs for as long as one likes), `TORRENS_SEED` the first draw.
 
-use super::world::{Owner, World};
+use super::fixture::Owner;
+use super::world::World;
 use crate::committee::ReplicaId;
 use crate::crypto::digest::Digest;
 use crate::directory::operation::Action;

@@ -1,6 +1,7 @@
 //! What one corrupt peer can make a replica do, message by message.
 
-use super::world::{Owner, World, fixture};
+use super::fixture::{Owner, fixture};
+use super::world::World;
 use crate::committee::ReplicaId;
 use crate::crypto::digest::hash;
 use crate::directory::operation::Action;

@@ -1,13 +1,16 @@
 //! Signed heads, and replicas that join at one.
 
-use super::world::{Owner, World};
+use std::collections::BTreeSet;
+
+use super::fixture::Owner;
+use super::world::{Corrupt, World};
 use crate::codec;
 use crate::committee::ReplicaId;
 use crate::directory::operation::Action;
 use crate::limits::MAX_ANSWERED_BLOCKS;
 use crate::replica::FarBehind;
 use crate::replica::heads::SignedHead;
-use crate::replica::message::PeerMessage;
+use crate::replica::message::{PeerMessage, StatePart};
 use crate::rows::Table;
 
 /// Alice registers and sets `count` records, half a second apart, through two of `doors`; a minute later one more, so
@@ -150,38 +153,60 @@ fn a_copy_that_is_cut_after_any_step_goes_on_after_the_restart() {
     same_rows(&world, 3);
 }
 
-/// Old heads, heads that nobody signed, wrong rows: the copy comes from the others. What else a server may send is tried in
-/// `replica::sync`.
-#[test]
-pub fn one_lying_server_is_given_up_and_the_copy_is_not() {
-    let (mut world, mut alice) = with_one_left_behind(5);
+/// What a server may lie about.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Lie {
+    OldHeads,
+    UnsignedHeads,
+    /// The list of the state's pieces.
+    Manifest,
+    Rows,
+}
+
+/// Replica 1 lies about heads; about the state, whoever is asked first.
+fn lying_server(lie: Lie) -> Corrupt {
     let mut first = None;
-    world.corrupt = Some(Box::new(move |from, message| {
-        if from != ReplicaId(1) {
-            return true;
-        }
-        match message {
-            PeerMessage::Head(bytes) => {
-                let mut forged: SignedHead = codec::decode(bytes, 1000).unwrap();
-                let old = *first.get_or_insert(forged);
-                forged.head.height += 1_000_000;
-                forged.head.position += 1_000_000;
-                *bytes = if old.head.height % 2 == 0 { old.to_bytes() } else { forged.to_bytes() };
+    let mut liar = None;
+    Box::new(move |from, message| {
+        match (lie, message) {
+            (Lie::OldHeads | Lie::UnsignedHeads, PeerMessage::Head(bytes)) if from == ReplicaId(1) => {
+                let mut signed: SignedHead = codec::decode(bytes, 1000).unwrap();
+                if lie == Lie::UnsignedHeads {
+                    signed.head.height += 1_000_000;
+                    signed.head.position += 1_000_000;
+                    signed.head.checkpoint = true;
+                }
+                *bytes = if lie == Lie::OldHeads { first.get_or_insert(signed) } else { &signed }.to_bytes();
             }
-            PeerMessage::StateAnswer { bytes, .. } => *bytes.last_mut().unwrap() ^= 1,
+            (Lie::Manifest, PeerMessage::StateAnswer { part: StatePart::Manifest, bytes, .. })
+            | (Lie::Rows, PeerMessage::StateAnswer { part: StatePart::Range { .. }, bytes, .. })
+                if *liar.get_or_insert(from) == from =>
+            {
+                *bytes.last_mut().unwrap() ^= 1;
+            }
             _ => {}
         }
         true
-    }));
-    world.start(3);
-    world.run_until(|world| world.joined > 0);
-    world.run_until_quiet();
-    world.corrupt = None;
-    work(&mut world, &mut alice, 1, [0, 3]);
-    world.run_until_quiet();
-    world.assert_agreement();
-    same_rows(&world, 3);
-    assert!(world.faults.iter().all(|(culprit, _)| *culprit == ReplicaId(1)), "{:?}", world.faults);
+    })
+}
+
+/// The copy comes from the others. What else a server may send is tried in `replica::sync`.
+#[test]
+pub fn one_lying_server_is_given_up_and_the_copy_is_not() {
+    for lie in [Lie::OldHeads, Lie::UnsignedHeads, Lie::Manifest, Lie::Rows] {
+        let (mut world, mut alice) = with_one_left_behind(5);
+        world.corrupt = Some(lying_server(lie));
+        world.start(3);
+        world.run_until(|world| world.joined > 0);
+        world.run_until_quiet();
+        world.corrupt = None;
+        work(&mut world, &mut alice, 1, [0, 3]);
+        world.run_until_quiet();
+        world.assert_agreement();
+        same_rows(&world, 3);
+        let blamed: BTreeSet<ReplicaId> = world.faults.iter().map(|(culprit, _)| *culprit).collect();
+        assert_eq!(blamed.len(), usize::from(lie != Lie::OldHeads), "{lie:?}: {:?}", world.faults);
+    }
 }
 
 #[test]

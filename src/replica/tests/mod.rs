@@ -1,10 +1,11 @@
 //! Whole replicas, from operation to published zone, under crashes, loss and silence.
 
+mod fixture;
 mod fuzz;
 mod hostile;
 mod joining;
 #[cfg(feature = "mutants")]
-mod mutants;
+pub mod mutants;
 mod reload;
 mod scenarios;
 mod sealed;

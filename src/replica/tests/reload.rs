@@ -1,7 +1,8 @@
 use std::collections::BTreeMap;
 
+use super::fixture::{Owner, fixture};
 use super::sealed::sealed;
-use super::world::{Owner, World, fixture};
+use super::world::World;
 use crate::directory::operation::Action;
 use crate::replica::machine::Machine;
 use crate::rows::{Row, Table, TableRows};

@@ -1,4 +1,5 @@
-use super::world::{Owner, World};
+use super::fixture::Owner;
+use super::world::World;
 use crate::committee::ReplicaId;
 use crate::directory::operation::Action;
 use crate::limits::{MAX_PAYLOAD, MAX_SHARES_PER_BLOCK};

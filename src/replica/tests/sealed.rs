@@ -6,7 +6,8 @@ use std::sync::Arc;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 
-use super::world::{Owner, World, fixture};
+use super::fixture::{Owner, fixture};
+use super::world::World;
 use crate::committee::ReplicaId;
 use crate::crypto::digest::Digest;
 use crate::directory::operation::{Action, SignedOperation};
@@ -228,7 +229,7 @@ impl Thief {
 
     /// Tries a share on everything that it has not read yet.
     fn read(&mut self, world: &mut World, share: (ReplicaId, crate::crypto::bls::DecryptionShare)) {
-        let secret = fixture().sealing_secret(LIAR);
+        let secret = fixture().sealing(ReplicaId(LIAR));
         let mut read = Vec::new();
         self.envelopes.retain(|Envelope { digest, ciphertext }| {
             let shares = [share.clone(), (ReplicaId(LIAR), secret.share(ciphertext))];
