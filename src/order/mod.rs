@@ -275,7 +275,7 @@ impl Order {
     fn accept(&mut self, from: ReplicaId, block: Arc<VerifiedBlock>, effects: &mut Vec<Effect>) {
         let reference = block.reference();
         if self.knows(&reference) {
-            return;
+            return self.sent_again(from, &reference);
         }
         self.note_latest(&block);
         if reference.round > self.accepted_up_to() {
@@ -302,6 +302,11 @@ impl Order {
             return reference.round > self.seen(reference.author);
         }
         self.is_welcome(reference) || self.is_news(reference)
+    }
+
+    /// `from` sent a block of this name that is not wanted. If it waits for its parents, `from` vouches for them too.
+    pub fn sent_again(&mut self, from: ReplicaId, reference: &BlockRef) {
+        self.suspended.sent_again(from, reference);
     }
 
     /// Whether it would be the first sign that the author made two blocks for this round.

@@ -5,10 +5,22 @@
 //! parent of a correct replica's block and can be pulled by its digest.
 //!
 //! What an author invents must not hide what others need of it either: a corrupt author can show its own chain to one
-//! correct replica, whose block waits here for the chain, and names without blocks behind them to everybody. So what is
-//! asked for is found from each author's waiting blocks apart, through whatever waits below them, and each of the others
-//! keeps the lowest blocks that its own lead to, up to an equal part of the allowance. What a correct author's blocks lead
-//! to exists, its lowest block is kept or asked for, and so it comes in the end, whatever corrupt ones invent.
+//! correct replica, whose block waits here for the chain, and names without blocks behind them to everybody. Two can do
+//! more: the chain is one's, and at its lower end hangs a block of the other, so that the chain comes in one answer and no
+//! block of it can enter. Kept from the top, where the correct replica's block leads to it, a chain longer than the room
+//! beside the inventions is never kept down to its end, and the name that is missing is never learnt. So what counts is who
+//! *sent* a block. A correct replica sends what is in its own graph, with all its past, and the lowest first
+//! ([`super::Order::serve`]). Of each author's waiting blocks the lowest that each other replica sent stay, up to an equal
+//! part of the allowance and at least one; and what is asked for is found from each replica's blocks apart, those it made
+//! and those it sent, through whatever waits below them.
+//!
+//! Claim: what a block b of a correct replica leads to comes in the end, whatever corrupt ones invent. Its author s is asked, in
+//! turn with everybody, for what b leads to and is not here. Let m be the lowest of the waiting blocks that s sent. It
+//! stays; what it lacks is among the first names that s's blocks lack, or is held and leads to such names, and s, asked for
+//! them, sends them: each enters, or waits and is lower than m. Rounds do not go down for ever. So blocks of b's past enter as
+//! long as some are missing, and there are finitely many. What s sends and waits here already, sent by somebody else, counts as
+//! sent by s too ([`Suspended::sent_again`]). What the graph itself has no room for ([`super::MAX_UNORDERED_BYTES`]) is not
+//! covered by this.
 //!
 //! A replica that loses its disk may have shown a block whose parent, another of its own, reached nobody: then no one has
 //! the parent any more. A waiting block that its author has spoken after without leading to it is such a forgotten one, or
@@ -34,6 +46,8 @@ use crate::mutants::{Mutant, planted};
 struct Waiting {
     block: Arc<VerifiedBlock>,
     missing: BTreeSet<BlockRef>,
+    /// Who sent it.
+    senders: ReplicaSet,
 }
 
 #[derive(Default)]
@@ -121,7 +135,7 @@ impl Suspended {
         }
         self.bytes[author] += block.bytes().len();
         let asked = missing.clone();
-        self.by_author[author].insert(reference, Waiting { block, missing });
+        self.by_author[author].insert(reference, Waiting { block, missing, senders: [from].into_iter().collect() });
         self.evict(author);
         if !self.contains(&reference) {
             return (false, Vec::new());
@@ -138,43 +152,61 @@ impl Suspended {
         (true, fresh)
     }
 
-    fn evict(&mut self, author: usize) {
-        let over = |blocks: usize, bytes: usize| blocks > MAX_SUSPENDED_BLOCKS || bytes > MAX_SUSPENDED_BYTES;
-        while over(self.by_author[author].len(), self.bytes[author]) && !planted(Mutant::FutureUnbounded) {
-            let farthest = *self.by_author[author].last_key_value().expect("over its allowance, hence not empty").0;
-            let reserved = if self.is_parent(&farthest) { self.reserved(author) } else { BTreeSet::new() };
-            let free = self.by_author[author].keys().rfind(|block| !reserved.contains(block)).copied();
-            self.remove(&free.unwrap_or(farthest));
+    /// `from` sent a block that waits here already.
+    pub fn sent_again(&mut self, from: ReplicaId, reference: &BlockRef) {
+        if let Some(waiting) = self.by_author.get_mut(reference.author.index()).and_then(|own| own.get_mut(reference)) {
+            waiting.senders.insert(from);
         }
     }
 
-    /// Blocks of `author` that stay since others' blocks lead to them: for each other author the lowest, in equal parts.
+    fn evict(&mut self, author: usize) {
+        let over = |blocks: usize, bytes: usize| blocks > MAX_SUSPENDED_BLOCKS || bytes > MAX_SUSPENDED_BYTES;
+        while over(self.by_author[author].len(), self.bytes[author]) && !planted(Mutant::FutureUnbounded) {
+            let reserved = self.reserved(author);
+            let Some(free) = self.by_author[author].keys().rfind(|block| !reserved.contains(block)).copied() else {
+                break;
+            };
+            self.remove(&free);
+        }
+    }
+
+    /// Blocks of `author` that stay since others sent them: of each other sender's the lowest, in equal parts, and one
+    /// however large.
     fn reserved(&self, author: usize) -> BTreeSet<BlockRef> {
-        let others = (0..self.by_author.len()).filter(|&other| other != author);
-        let part = MAX_SUSPENDED_BLOCKS / self.by_author.len();
-        let lowest = |other| {
-            let (held, _) = self.needs(other, 0);
-            held.into_iter().filter(|block| block.author.index() == author).take(part).collect::<Vec<_>>()
+        let others = self.committee.ids().filter(|other| other.index() != author);
+        let (blocks, bytes) = (MAX_SUSPENDED_BLOCKS / self.by_author.len(), MAX_SUSPENDED_BYTES / self.by_author.len());
+        let lowest = |other: ReplicaId| {
+            let sent = self.by_author[author].iter().filter(move |(_, waiting)| waiting.senders.contains(other));
+            let within = sent.take(blocks).scan(0, move |size, (reference, waiting)| {
+                let is_first = *size == 0;
+                *size += waiting.block.bytes().len();
+                (is_first || *size <= bytes).then_some(*reference)
+            });
+            within.collect::<Vec<_>>()
         };
         others.flat_map(lowest).collect()
     }
 
-    /// What the waiting blocks of `author` above round `above` lead to: blocks that wait here themselves, and names of which
-    /// there is no block.
-    fn needs(&self, author: usize, above: u64) -> (BTreeSet<BlockRef>, BTreeSet<BlockRef>) {
-        let (mut held, mut absent) = (BTreeSet::new(), BTreeSet::new());
-        let newer = self.by_author[author].iter().filter(|(block, _)| block.round > above);
-        let mut stack: Vec<&Waiting> = newer.map(|(_, waiting)| waiting).collect();
+    /// What the waiting blocks above round `above` lead to that `replica` made, or sent and others made: names of which there
+    /// is no block here.
+    fn needs(&self, replica: ReplicaId, above: impl Fn(ReplicaId) -> u64) -> BTreeSet<BlockRef> {
+        let (mut seen, mut absent) = (BTreeSet::new(), BTreeSet::new());
+        let is_its = |block: &BlockRef, waiting: &Waiting| match block.author == replica {
+            true => block.round > above(replica),
+            false => waiting.senders.contains(replica),
+        };
+        let its = self.by_author.iter().flatten().filter(|(block, waiting)| is_its(block, waiting));
+        let mut stack: Vec<&Waiting> = its.map(|(_, waiting)| waiting).collect();
         while let Some(waiting) = stack.pop() {
             for parent in &waiting.missing {
                 match self.by_author[parent.author.index()].get(parent) {
-                    Some(below) if held.insert(*parent) => stack.push(below),
+                    Some(below) if seen.insert(*parent) => stack.push(below),
                     Some(_) => {}
                     None => drop(absent.insert(*parent)),
                 }
             }
         }
-        (held, absent)
+        absent
     }
 
     fn remove(&mut self, reference: &BlockRef) -> Option<Waiting> {
@@ -238,9 +270,8 @@ impl Suspended {
         if planted(Mutant::MissingAskedOnce) {
             return Vec::new();
         }
-        for author in self.committee.ids() {
-            let (_, absent) = self.needs(author.index(), spoke_in(author));
-            chosen.extend(absent.into_iter().take(MAX_FETCHED_REFERENCES));
+        for replica in self.committee.ids() {
+            chosen.extend(self.needs(replica, &spoke_in).into_iter().take(MAX_FETCHED_REFERENCES));
         }
         let mut requests: BTreeMap<u8, Vec<BlockRef>> = BTreeMap::new();
         for parent in chosen {
@@ -251,11 +282,12 @@ impl Suspended {
         requests.into_iter().map(|(peer, parents)| (ReplicaId(peer), parents)).collect()
     }
 
-    /// What `peer` was the last to be asked for and is still missing, the oldest first.
+    /// What `peer` was asked for and is still missing: first what its own blocks and those it sent lead to, then the oldest.
     pub fn asked_of(&self, peer: ReplicaId) -> Vec<BlockRef> {
-        let of_peer =
-            self.missing.iter().filter(|(parent, entry)| entry.asked.contains(peer) && !self.contains(parent));
-        of_peer.map(|(parent, _)| *parent).take(MAX_FETCHED_REFERENCES).collect()
+        let was_asked = |parent: &BlockRef| self.missing.get(parent).is_some_and(|entry| entry.asked.contains(peer));
+        let needed = self.needs(peer, |_| 0);
+        let others = self.missing.keys().filter(|parent| !self.contains(parent) && !needed.contains(parent));
+        needed.iter().chain(others).filter(|parent| was_asked(parent)).take(MAX_FETCHED_REFERENCES).copied().collect()
     }
 }
 

@@ -420,7 +420,8 @@ impl Replica {
     /// Checks a block, unless its name alone shows that it is of no use or its sender has sent too many of those.
     fn receive_block(&mut self, from: ReplicaId, bytes: &[u8]) -> Vec<Effect> {
         // Answers overlap with what came meanwhile: what is there already is not verified again.
-        if VerifiedBlock::peek(&self.public, bytes).is_some_and(|reference| !self.order.wants(&reference)) {
+        if let Some(reference) = VerifiedBlock::peek(&self.public, bytes).filter(|it| !self.order.wants(it)) {
+            self.order.sent_again(from, &reference);
             return Vec::new();
         }
         if !self.allowances.may_check(from) {

@@ -152,7 +152,7 @@ impl Plan {
         let mut prone = draw_fail_prone(rng, &committee);
         let forgets = !prone.is_empty() && options.adversary.is_none() && rng.chance(1, 3);
         let forgetful = prone.pop_if(|_| forgets);
-        let corrupt = draw_corrupt(rng, prone, options);
+        let corrupt = draw_corrupt(rng, prone, options, seed);
         // Most go wrong early or not at all: many short universes find more than a few long ones.
         let heal_at = if rng.chance(1, 4) { rng.between(2000, 5000) } else { rng.between(1000, 2000) } * MS;
         let mut plan = Self {
@@ -245,13 +245,23 @@ fn draw_fail_prone(rng: &mut Stream, committee: &Committee) -> Vec<ReplicaId> {
     everybody
 }
 
-fn draw_corrupt(rng: &mut Stream, prone: Vec<ReplicaId>, options: &Options) -> BTreeMap<ReplicaId, &'static Strategy> {
+/// Each on its own account, or all together.
+fn draw_corrupt(
+    rng: &mut Stream,
+    prone: Vec<ReplicaId>,
+    options: &Options,
+    seed: u64,
+) -> BTreeMap<ReplicaId, &'static Strategy> {
     if options.adversary.is_none() && rng.chance(1, 8) {
         return BTreeMap::new();
     }
+    let (joint, alone): (Vec<&Strategy>, Vec<&Strategy>) =
+        adversary::STRATEGIES.iter().partition(|strategy| strategy.is_joint());
+    let company = &mut Stream::new(seed, "company", 0);
+    let together = company.pick(&joint).filter(|_| prone.len() > 1 && company.chance(1, 6));
     let strategy = |rng: &mut Stream| {
-        let drawn = rng.pick(adversary::STRATEGIES).expect("there are some");
-        options.adversary.unwrap_or(drawn)
+        let drawn = rng.pick(&alone).expect("there are some");
+        options.adversary.unwrap_or(together.unwrap_or(drawn))
     };
     prone.into_iter().map(|id| (id, strategy(rng))).collect()
 }

@@ -67,6 +67,18 @@ fn invented_parents_do_not_hide_what_a_correct_block_needs() {
     }
 }
 
+/// Two corrupt replicas show one correct one a chain that hangs on a hidden block of the other's, and crowd the rest: what counts
+/// is who sent a block, not whose blocks lead to it.
+#[test]
+fn two_colluders_cannot_crowd_out_what_a_correct_replicas_block_needs() {
+    let options = Options { replicas: Some(7), adversary: Strategy::find("colluders"), ..Options::default() };
+    for seed in 0..2 {
+        let plan = Plan::draw(seed, &options);
+        assert!(plan.corrupt.len() + usize::from(plan.forgetful.is_some()) == 2);
+        assert_sound(&run(seed, &options, keyring()), &options);
+    }
+}
+
 /// A kernel answered the last owner before the network healed, and the corrupt replica never falls silent: the run
 /// ended when the network healed, and a correct replica that was still behind was blamed for what it showed.
 #[test]

@@ -4,6 +4,7 @@
 mod adversary;
 mod blocks;
 mod checks;
+mod collusion;
 mod corrupt;
 mod disk;
 mod endurance;

@@ -12,7 +12,7 @@ use crate::sim::keys::START_MS;
 use crate::sim::stream::Stream;
 
 /// Names that no block has, of all authors.
-fn invented(mind: &mut Mind, round: u64) -> Vec<BlockRef> {
+pub(super) fn invented(mind: &mut Mind, round: u64) -> Vec<BlockRef> {
     let salt = mind.rng.bytes(8);
     let name = |author: ReplicaId| BlockRef { round, author, digest: hash("invented", &[&salt, &[author.0]]) };
     mind.public.committee.ids().map(name).collect()

@@ -4,6 +4,7 @@
 //! what it likes, whenever it likes. Strategies have names; a run draws one for each corrupt replica.
 
 mod blocks;
+mod collusion;
 mod floods;
 mod heads;
 mod lies;
@@ -46,6 +47,11 @@ impl Strategy {
     /// Whether rounds may go on for ever because of it: nobody waits for silence then.
     pub fn is_quiet(&self) -> bool {
         matches!(self.kind, Kind::Absent)
+    }
+
+    /// Whether it takes several corrupt replicas.
+    pub fn is_joint(&self) -> bool {
+        self.name == "colluders"
     }
 
     /// Whether it is about sealed operations: there should be some.
@@ -113,6 +119,7 @@ strategies! {
     "lying-state", "wrong pieces of state for those who copy it, wrong lists of pieces, or none", layer!(heads::LyingState::new);
     "clock-liar", "timestamps from another year", layer!(lies::ClockLiar::new);
     "back-dater", "blocks of rounds long past", layer!(lies::BackDater::new);
+    "colluders", "together: one shows one replica a chain that hangs on another's hidden block, all crowd the rest", layer!(collusion::Colluder::new);
 }
 
 /// What a corrupt replica does with what its honest core wants to say, and with what arrives.
@@ -144,6 +151,8 @@ pub trait Conduct: Send {
 /// What a liar knows and can do.
 pub struct Mind {
     pub me: ReplicaId,
+    /// The other corrupt replicas.
+    pub fellows: ReplicaSet,
     pub public: Arc<OrderPublic>,
     pub rng: Stream,
     pub now: Micros,
@@ -154,6 +163,8 @@ pub struct Mind {
     verifier: Arc<dyn Verifier>,
     /// Valid blocks that were seen, own ones too: of the last rounds, the first of each author.
     pub seen: BTreeMap<u64, BTreeMap<ReplicaId, Arc<VerifiedBlock>>>,
+    /// The last block that came, if it was valid.
+    pub heard: Option<Arc<VerifiedBlock>>,
     /// What goes out: after how long, to whom.
     out: Vec<(Micros, ReplicaId, Arc<[u8]>)>,
 }
@@ -164,6 +175,7 @@ const MEMORY: u64 = 200;
 impl Mind {
     pub fn new(
         me: ReplicaId,
+        fellows: ReplicaSet,
         public: Arc<OrderPublic>,
         network: &Network,
         real: bool,
@@ -172,6 +184,7 @@ impl Mind {
     ) -> Self {
         Self {
             me,
+            fellows,
             public,
             rng,
             now: 0,
@@ -181,6 +194,7 @@ impl Mind {
             heads: network.heads(me, real),
             verifier,
             seen: BTreeMap::new(),
+            heard: None,
             out: Vec::new(),
         }
     }
@@ -224,7 +238,8 @@ impl Mind {
     }
 
     fn note_block(&mut self, bytes: &[u8]) {
-        if let Ok(block) = self.verifier.verify(&self.public, bytes) {
+        self.heard = self.verifier.verify(&self.public, bytes).ok();
+        if let Some(block) = self.heard.clone() {
             self.seen.entry(block.round()).or_default().entry(block.author()).or_insert(block);
             let top = self.seen.last_key_value().map_or(0, |(&round, _)| round);
             self.seen = self.seen.split_off(&top.saturating_sub(MEMORY));

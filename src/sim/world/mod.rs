@@ -175,8 +175,9 @@ impl World {
                 let mut rng = Stream::new(self.plan.seed, "adversary", slot as u64);
                 let conduct = make(&mut rng);
                 let (public, verifier) = (Arc::clone(&self.public), Arc::clone(&self.verifier));
-                process.adversary =
-                    Some((conduct, Mind::new(id, public, &self.network, self.plan.real, verifier, rng)));
+                let fellows = self.plan.corrupt.keys().copied().filter(|&fellow| fellow != id).collect();
+                let mind = Mind::new(id, fellows, public, &self.network, self.plan.real, verifier, rng);
+                process.adversary = Some((conduct, mind));
             }
             self.processes.push(process);
         }
