@@ -108,8 +108,10 @@ pub const MAX_SUSPENDED_BYTES: usize = 8 * 1024 * 1024;
 pub const MAX_UNORDERED_BYTES: usize = 32 * MAX_PAYLOAD;
 /// Misdeeds of one replica that are kept with the blocks that prove them, at most 2 MiB each.
 pub const MAX_PROOFS_PER_CULPRIT: usize = 8;
-/// Missing parents asked for in one message on account of one author, so that invented ones do not crowd out real ones.
+/// Missing parents asked for in one message on account of one replica, so that invented ones do not crowd out real ones.
 pub const MAX_FETCHED_REFERENCES: usize = 64;
+/// Ticks between two requests for missing blocks, at most, while nothing new comes: a minute.
+pub const MAX_TICKS_UNASKED: u32 = 256;
 /// Rounds below the last committed leader whose ordered blocks stay in memory: what slightly slower peers ask for.
 /// Older ones are on disk.
 pub const KEPT_ROUNDS: u64 = 64;

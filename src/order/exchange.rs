@@ -8,6 +8,7 @@ use super::block::{BlockRef, VerifiedBlock};
 use super::dag::Handle;
 use super::{Effect, Order};
 use crate::committee::{ReplicaId, ReplicaSet};
+use crate::limits::MAX_TICKS_UNASKED;
 
 impl Order {
     /// Asks `from` for all that it has above the last complete round: something it sent was dropped.
@@ -66,6 +67,12 @@ impl Order {
         let mut effects = Vec::new();
         self.catching_up = false;
         let above = self.dag.quorum_round();
+        if self.unfinished() {
+            effects.extend(self.own.last_block().cloned().map(Effect::Broadcast));
+        }
+        if !self.is_time_to_ask() {
+            return effects;
+        }
         let spoke_in = |author| self.dag.highest_of(author, self.dag.top());
         for (from, refs) in self.suspended.requests(self.own.id(), spoke_in) {
             self.requested_at[from.index()] = self.inserted;
@@ -77,15 +84,22 @@ impl Order {
                 effects.push(Effect::Fetch { from, refs: Vec::new(), above });
             }
         }
-        if self.unfinished() {
-            effects.extend(self.own.last_block().cloned().map(Effect::Broadcast));
-        }
         effects
     }
 
-    /// `peer` connected: it may have missed the own last block.
+    /// At every tick as long as blocks come or peers connect, until everybody was asked twice in vain. Then what is missing
+    /// may be lost with its author's disk, and nobody has it until the author speaks again: ever more seldom.
+    fn is_time_to_ask(&mut self) -> bool {
+        self.quiet_ticks = self.quiet_ticks.saturating_add(1);
+        let twice = 2 * self.public.committee.len() as u32;
+        let seldom = self.quiet_ticks.is_power_of_two() || self.quiet_ticks.is_multiple_of(MAX_TICKS_UNASKED);
+        self.quiet_ticks <= twice || seldom
+    }
+
+    /// `peer` connected: it may have missed the own last block, and have what is missing here.
     #[must_use]
     pub fn connected(&mut self, peer: ReplicaId) -> Vec<Effect> {
+        self.quiet_ticks = 0;
         let block = self.own.last_block().cloned();
         block.map(|block| Effect::Send { to: peer, block }).into_iter().collect()
     }

@@ -210,6 +210,8 @@ pub struct Order {
     /// followed by another request.
     inserted: u64,
     requested_at: Vec<u64>,
+    /// Calls of [`Self::retry`] since a block came that was new, or a peer connected.
+    quiet_ticks: u32,
     stopped: bool,
 }
 
@@ -240,6 +242,7 @@ impl Order {
             catching_up: false,
             inserted: 0,
             requested_at: vec![0; committee.len()],
+            quiet_ticks: 0,
             stopped: false,
             public,
         };
@@ -323,6 +326,7 @@ impl Order {
 
     fn note_latest(&mut self, block: &Arc<VerifiedBlock>) {
         if block.round() > self.seen(block.author()) {
+            self.quiet_ticks = 0;
             self.latest[block.author().index()] = Some(Arc::clone(block));
         }
     }
@@ -361,6 +365,7 @@ impl Order {
         if missing.is_empty() {
             return self.insert(block, effects);
         }
+        self.quiet_ticks = 0;
         let ask = if from == self.own.id() { block.author() } else { from };
         let (_, refs) = self.suspended.add(ask, block, missing);
         if !refs.is_empty() && ask != self.own.id() {
@@ -383,6 +388,7 @@ impl Order {
             let has_payload = !block.payload().is_empty() && !planted(Mutant::UnorderedForgotten);
             let handle = self.dag.insert(Arc::clone(&block));
             self.inserted += 1;
+            self.quiet_ticks = 0;
             if has_payload && !self.dag.emitted(handle.round).contains(handle.author) {
                 self.unordered.insert(handle);
                 self.unordered_bytes[handle.author.index()] += block.bytes().len();

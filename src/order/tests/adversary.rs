@@ -86,6 +86,23 @@ fn missing_parents_are_asked_of_the_author_then_of_everybody_else_in_turn() {
     assert_eq!(asked, [r(1), r(2), r(3), r(1)], "never of itself");
 }
 
+/// Its author may have lost it with its disk, and be silent.
+#[test]
+fn what_nobody_has_is_asked_for_ever_more_seldom_until_something_comes() {
+    let keys = keys();
+    let mut order = keys.fresh(r(0));
+    let asks = |order: &mut Order| order.retry().iter().any(|effect| matches!(effect, Effect::Fetch { .. }));
+    let _ = order.receive(r(3), keys.block(2, r(3), &invented(1, 0), b""));
+    assert!((0..8).all(|_| asks(&mut order)), "everybody, twice");
+    let later = (0..1000).filter(|_| asks(&mut order)).count();
+    assert!((6..=12).contains(&later), "{later} times in 1000 ticks");
+    let _ = order.connected(r(1));
+    assert!(asks(&mut order) && asks(&mut order));
+    let _ = (0..1000).filter(|_| asks(&mut order)).count();
+    let _ = order.receive(r(1), keys.block(1, r(1), &[], b""));
+    assert!(asks(&mut order) && asks(&mut order));
+}
+
 /// Replica 3 loses its disk: its block of round 2 reached nobody, its block of round 3, which has that one as parent, did.
 #[test]
 fn what_its_author_has_forgotten_is_asked_for_only_if_another_authors_block_leads_to_it() {
