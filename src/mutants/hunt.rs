@@ -6,7 +6,7 @@
 //! 2. universes of whole replicas, as `torrens simulate` runs them;
 //! 3. clusters and drawn graphs of the order alone, which cost less and draw nastier schedules;
 //! 4. races for a name: no single run shows that an order is unfair;
-//! 5. scenarios of whole replicas, each with its own claims.
+//! 5. scenarios of whole replicas and of graphs drawn by hand, each with its own claims.
 //!
 //! First of all, the correct code goes through all of that: nothing may be found in it.
 
@@ -18,7 +18,7 @@ use std::time::Instant;
 use super::{Mutant, plant};
 use crate::order::tests::mutants as order;
 use crate::order::tests::mutants::{Behaviour, Bias};
-use crate::replica::tests::mutants::SCENARIOS;
+use crate::replica::tests::mutants as replica;
 use crate::sim::adversary::{STRATEGIES, Strategy};
 use crate::sim::plan::Plan;
 use crate::sim::{Keyring, Options, Primes, run};
@@ -39,8 +39,13 @@ enum Run {
     /// The order alone.
     Cluster(u64, Bias),
     Races,
-    /// By its place in [`SCENARIOS`].
+    /// By its place in [`scenarios`].
     Scenario(usize),
+}
+
+/// Scenarios by name: of whole replicas, and of the order.
+fn scenarios() -> Vec<(&'static str, fn())> {
+    replica::SCENARIOS.iter().chain(order::SCENARIOS).copied().collect()
 }
 
 /// Where to look first.
@@ -49,6 +54,8 @@ enum Clue {
     /// Universes with this adversary.
     With(&'static str),
     Clusters(Bias),
+    /// Of the drawn clusters, those from this seed on: few come to the point.
+    ClustersFrom(u64),
     Races,
     Scenario(&'static str),
 }
@@ -57,7 +64,7 @@ fn clue(mutant: Mutant) -> Option<Clue> {
     use Mutant as M;
     let clue = match mutant {
         M::HeadUnverified | M::DivergedByOne => Clue::With("bad-heads"),
-        M::ChunkUnverified | M::ManifestUnverified => Clue::With("lying-state"),
+        M::ChunkUnverified | M::ManifestUnverified => Clue::Scenario("a lying server"),
         M::AnyHeightAdopted => Clue::With("stale-heads"),
         M::ShareBeforeOrder => Clue::With("early-openings"),
         M::SignatureUnchecked => Clue::Clusters(Bias::Corrupt(Behaviour::Forge)),
@@ -73,23 +80,23 @@ fn clue(mutant: Mutant) -> Option<Clue> {
             Clue::Clusters(Bias::Corrupt(Behaviour::Fork))
         }
         M::MissingAskedOnce => Clue::Clusters(Bias::Corrupt(Behaviour::Withhold)),
+        M::CommitWithoutQuorum => Clue::ClustersFrom(230),
+        M::WholeByKernel => Clue::ClustersFrom(205),
         M::SupportByArrival
         | M::CertificateWithoutSupport
         | M::CertificateByKernel
         | M::SkipWithoutQuorum
-        | M::CommitWithoutQuorum
         | M::UndecidedAnchorPassed
         | M::AnchorTooNear
         | M::AnchorNeedsNoCertificate
         | M::OpenExtentIsArrived
-        | M::WholeByKernel
         | M::ExtentByOwnGraph => Clue::Clusters(Bias::Graphs),
         M::FenceSkipped | M::FenceByKernel | M::ResumeAtNextRound | M::MissingRecordIsZero => {
             Clue::Clusters(Bias::LostDisks)
         }
         M::EmittedForgotten => Clue::Clusters(Bias::Cuts),
         M::LateLeaders => Clue::Races,
-        M::OrderByOwnRound => Clue::Clusters(Bias::Corrupt(Behaviour::BackDate)),
+        M::OrderByOwnRound => Clue::ClustersFrom(119),
         M::CoinReleasedEarly
         | M::CoinWithoutRound
         | M::FixedAuthorPriority
@@ -112,17 +119,19 @@ fn cluster(seed: u64) -> Run {
 
 /// All runs for a mutant, each once, in the order they are made.
 fn runs(mutant: Mutant) -> Vec<Run> {
-    let scenario = |name| Run::Scenario(SCENARIOS.iter().position(|(known, _)| *known == name).expect("a known name"));
+    let scenario =
+        |name| Run::Scenario(scenarios().iter().position(|(known, _)| *known == name).expect("a known name"));
     let mut runs: Vec<Run> = match clue(mutant) {
         Some(Clue::With(adversary)) => (0..DIRECTED).map(|seed| Run::Universe(seed, Some(adversary))).collect(),
         Some(Clue::Clusters(bias)) => (0..DIRECTED).map(|seed| Run::Cluster(seed, bias)).collect(),
+        Some(Clue::ClustersFrom(first)) => (first..first + DIRECTED).map(cluster).collect(),
         Some(Clue::Races) => vec![Run::Races],
         Some(Clue::Scenario(name)) => vec![scenario(name)],
         None => Vec::new(),
     };
     let any = (0..UNIVERSES_FIRST).map(|seed| Run::Universe(seed, None));
     let any = any.chain((0..CLUSTERS_FIRST).map(cluster)).chain([Run::Races]);
-    let any = any.chain((0..SCENARIOS.len()).map(Run::Scenario));
+    let any = any.chain((0..scenarios().len()).map(Run::Scenario));
     let any = any.chain((UNIVERSES_FIRST..UNIVERSES).map(|seed| Run::Universe(seed, None)));
     for run in any.chain((CLUSTERS_FIRST..CLUSTERS).map(cluster)) {
         if !runs.contains(&run) {
@@ -149,7 +158,7 @@ impl Run {
             Self::Cluster(seed, bias) => order::cluster(seed, bias),
             Self::Races => order::races(),
             Self::Scenario(at) => {
-                let (name, scenario) = SCENARIOS[at];
+                let (name, scenario) = scenarios()[at];
                 let panic = catch_unwind(AssertUnwindSafe(scenario)).err()?;
                 let text = panic.downcast_ref::<String>().map(String::as_str);
                 let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or_default();
@@ -191,7 +200,7 @@ fn hunts() -> Vec<Hunt> {
     let strategies = (0..).zip(STRATEGIES).map(|(seed, strategy)| Run::Universe(seed, Some(strategy.name)));
     hunts.push(correct("clusters", (0..CLUSTERS).map(cluster).collect()));
     hunts.push(correct("universes", (0..UNIVERSES).map(|seed| Run::Universe(seed, None)).chain(strategies).collect()));
-    hunts.push(correct("scenarios", (0..SCENARIOS.len()).map(Run::Scenario).chain([Run::Races]).collect()));
+    hunts.push(correct("scenarios", (0..scenarios().len()).map(Run::Scenario).chain([Run::Races]).collect()));
     hunts.extend(Mutant::ALL.iter().map(|&mutant| Hunt {
         mutant: Some(mutant),
         name: format!("{mutant:?}"),
@@ -217,7 +226,7 @@ fn no_planted_bug_survives() {
     let dealt =
         run::run_plan(Plan::draw(1, &Options { replicas: Some(4), steps: Some(1), ..Options::default() }), &keyring);
     assert_eq!(dealt.violation, None);
-    crate::replica::tests::mutants::deal();
+    replica::deal();
     std::panic::set_hook(Box::new(|_| {}));
     println!("{:>7} {:<28} {:<22} {:<28} {:>5} {:>8}", "", "mutant", "killed by", "in", "runs", "seconds");
     let (next, done, wrong) = (AtomicUsize::new(0), AtomicUsize::new(0), Mutex::new(Vec::new()));

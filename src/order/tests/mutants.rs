@@ -6,10 +6,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use super::checks::Failure;
 pub use super::swarm::Bias;
 pub use super::world::Behaviour;
-use super::{races, swarm};
+use super::{races, scenarios, swarm};
 
 /// Races for each attack, as in their own test.
 const RACES: u64 = 120;
+
+/// Graphs drawn by hand, each with its own claims.
+pub const SCENARIOS: &[(&str, fn())] =
+    &[("order by arrival", scenarios::a_back_dated_block_comes_after_what_correct_replicas_had_before_it)];
 
 /// What found something, and what it says. A panic of the code itself is its own check of an invariant.
 fn finding(panic: &(dyn Any + Send)) -> (String, String) {

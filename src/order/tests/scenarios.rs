@@ -388,7 +388,7 @@ fn of_twins_one_is_ordered_and_a_restart_after_any_commit_goes_on_alike() {
 }
 
 #[test]
-fn a_back_dated_block_comes_after_what_correct_replicas_had_before_it() {
+pub fn a_back_dated_block_comes_after_what_correct_replicas_had_before_it() {
     // Author 3 shows its block of round 1 only when the others make round 8.
     let mut drawing = Drawing::new(WaveLength::Five);
     drawing.full_rounds(1, &ALL);
