@@ -21,6 +21,19 @@ impl<'a> NameRef<'a> {
         (lower && check(wire).is_ok()).then_some(Self(wire))
     }
 
+    /// The name that stands in these bytes, which were taken from a [`Name`].
+    pub(super) fn from_stored(wire: &'a [u8]) -> Self {
+        Self(wire)
+    }
+
+    pub fn to_name(self) -> Name {
+        Name::from_wire(self.0).expect("a canonical name is a name")
+    }
+
+    pub fn is_wildcard(self) -> bool {
+        self.0.starts_with(b"\x01*")
+    }
+
     pub(super) fn from_name(name: &'a Name) -> Self {
         Self(name.as_wire())
     }
@@ -70,6 +83,19 @@ impl<'a> NameRef<'a> {
             b = without_first_label(b);
         }
         shared
+    }
+}
+
+impl Ord for NameRef<'_> {
+    /// Canonical DNS name order (RFC 4034 §6.1).
+    fn cmp(&self, other: &Self) -> Ordering {
+        canonical_order(self.0, other.0)
+    }
+}
+
+impl PartialOrd for NameRef<'_> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 

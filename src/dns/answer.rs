@@ -16,10 +16,9 @@ use super::denial::Proofs;
 use super::lookup::{Place, Wildcard, place};
 use super::query::{CLASS_CHAOS, CLASS_IN, Query};
 use super::response::{ExtendedError, Full, Owner, Rcode, Response, Section, Transport};
-use crate::directory::name::Name;
 use crate::directory::name_ref::{NameBuffer, NameRef};
 use crate::directory::rrset::Rtype;
-use crate::directory::zone::{Node, SignedRrset, SignedZone};
+use crate::directory::zone::{NodeRef, RrsetRef, SignedZone};
 use crate::limits::MAX_CNAME_CHAIN;
 use crate::store::view::View;
 
@@ -94,7 +93,7 @@ struct Walk<'v, 'o> {
     signed: bool,
     proofs: Proofs<'v>,
     /// DNAME records that stand in the answer already.
-    redirects: Vec<&'v SignedRrset>,
+    redirects: Vec<RrsetRef<'v>>,
     response: Response<'o>,
 }
 
@@ -113,8 +112,7 @@ enum End<'v> {
     /// A substitution gives no name (RFC 6672 §2.2).
     TooLong,
     Referral {
-        cut: &'v Name,
-        node: &'v Node,
+        cut: NodeRef<'v>,
     },
 }
 
@@ -122,9 +120,9 @@ impl<'v> Walk<'v, '_> {
     fn message(&mut self, name: &NameBuffer) -> Result<Rcode, Full> {
         let end = self.answer_section(name)?;
         match end {
-            End::Referral { cut, node } => {
+            End::Referral { cut } => {
                 self.proofs.write(&mut self.response)?;
-                self.referral(cut, node)?;
+                self.referral(cut)?;
                 Ok(Rcode::NOERROR)
             }
             End::NoData | End::NameError => {
@@ -170,93 +168,93 @@ impl<'v> Walk<'v, '_> {
     fn step(&mut self, name: &NameBuffer) -> Result<Step<'v>, Full> {
         let name = name.as_ref();
         match place(self.zone, name) {
-            Place::Here(node) => self.records(node, name),
+            Place::Here(node) => self.records(node),
             // The parent side of a cut is the authority for DS (RFC 4035 §3.1.4.1).
-            Place::Delegated { cut, node } if self.rtype == Rtype::DS && cut.as_ref() == name => {
-                match node.get(Rtype::DS) {
-                    Some(found) => self.found(found),
-                    None => self.no_data(name),
-                }
-            }
-            Place::Delegated { cut, node } => Ok(Step::End(End::Referral { cut, node })),
+            Place::Delegated { cut } if self.rtype == Rtype::DS && cut.owner() == name => match cut.get(Rtype::DS) {
+                Some(found) => self.found(found),
+                None => self.no_data(cut),
+            },
+            Place::Delegated { cut } => Ok(Step::End(End::Referral { cut })),
             Place::Redirected { owner, dname } => self.redirect(name, owner, dname),
             Place::EmptyNonTerminal { before } => {
                 self.proofs.after(before);
                 Ok(Step::End(End::NoData))
             }
-            Place::Missing { before, encloser, wildcard: Wildcard::Node(node) } => {
+            Place::Missing { before, wildcard } => {
                 self.proofs.after(before);
-                match NameBuffer::wildcard(encloser) {
-                    Ok(wildcard) => self.records(node, wildcard.as_ref()),
-                    Err(_) => Ok(Step::End(End::NameError)),
+                match wildcard {
+                    Wildcard::Node(node) => self.records(node),
+                    Wildcard::None { before } => {
+                        self.proofs.after(before);
+                        Ok(Step::End(End::NameError))
+                    }
+                    Wildcard::Empty { before } => {
+                        self.proofs.after(before);
+                        Ok(Step::End(End::NoData))
+                    }
                 }
-            }
-            Place::Missing { before, encloser, wildcard } => {
-                self.proofs.after(before);
-                self.proofs.wildcard_of(encloser);
-                Ok(Step::End(if matches!(wildcard, Wildcard::Empty) { End::NoData } else { End::NameError }))
             }
         }
     }
 
-    /// The records of the type asked for at a node. `source`: the owner in the zone, a wildcard perhaps.
-    fn records(&mut self, node: &'v Node, source: NameRef<'_>) -> Result<Step<'v>, Full> {
+    /// The records of the type asked for at a node, a wildcard perhaps.
+    fn records(&mut self, node: NodeRef<'v>) -> Result<Step<'v>, Full> {
         match self.rtype {
             Rtype::ANY => {
                 // A CNAME is what a resolver needs most; otherwise the first type does.
-                let one = node.get(Rtype::CNAME).or_else(|| node.rrsets().first());
+                let one = node.get(Rtype::CNAME).or_else(|| node.rrsets().next());
                 return match one {
                     Some(found) => self.found(found),
-                    None => self.no_data(source),
+                    None => self.no_data(node),
                 };
             }
-            Rtype::RRSIG => return self.signatures(node, source),
+            Rtype::RRSIG => return self.signatures(node),
             _ => {}
         }
         // The type before the alias: KEY and NSEC stand beside a CNAME (RFC 2181 §10.1, RFC 4034 §4).
         if let Some(found) = node.get(self.rtype) {
             return self.found(found);
         }
-        let Some(alias) = node.get(Rtype::CNAME) else { return self.no_data(source) };
-        let target = alias.rrset.rdatas().first().and_then(|target| NameRef::from_canonical(target));
+        let Some(alias) = node.get(Rtype::CNAME) else { return self.no_data(node) };
+        let target = alias.rdatas().next().and_then(NameRef::from_canonical);
         // RDATA that is no name leads nowhere.
         let Some(target) = target else { return self.found(alias) };
-        self.response.cname(alias.rrset.ttl, target, alias.rrsig.as_deref().filter(|_| self.signed))?;
+        self.response.cname(alias.ttl, target, alias.rrsig().filter(|_| self.signed))?;
         Ok(Step::Alias(target.into()))
     }
 
-    fn found(&mut self, found: &'v SignedRrset) -> Result<Step<'v>, Full> {
-        self.response.rrset(Section::Answer, Owner::Current, found, found.rrset.ttl, self.signed)?;
+    fn found(&mut self, found: RrsetRef<'v>) -> Result<Step<'v>, Full> {
+        self.response.rrset(Section::Answer, Owner::Current, found, found.ttl, self.signed)?;
         Ok(Step::End(End::Answered))
     }
 
-    fn signatures(&mut self, node: &'v Node, source: NameRef<'_>) -> Result<Step<'v>, Full> {
+    fn signatures(&mut self, node: NodeRef<'v>) -> Result<Step<'v>, Full> {
         let mut any = false;
         for signed in node.rrsets() {
-            let Some(rrsig) = &signed.rrsig else { continue };
-            self.response.record(Section::Answer, Owner::Current, Rtype::RRSIG, signed.rrset.ttl, rrsig)?;
+            let Some(rrsig) = signed.rrsig() else { continue };
+            self.response.record(Section::Answer, Owner::Current, Rtype::RRSIG, signed.ttl, rrsig)?;
             any = true;
         }
-        if any { Ok(Step::End(End::Answered)) } else { self.no_data(source) }
+        if any { Ok(Step::End(End::Answered)) } else { self.no_data(node) }
     }
 
-    fn no_data(&mut self, source: NameRef<'_>) -> Result<Step<'v>, Full> {
-        self.proofs.matching(source);
+    fn no_data(&mut self, node: NodeRef<'v>) -> Result<Step<'v>, Full> {
+        self.proofs.matching(node);
         Ok(Step::End(End::NoData))
     }
 
     /// The DNAME record and the CNAME made from it (RFC 6672 §3.1).
-    fn redirect(&mut self, name: NameRef<'_>, owner: &Name, dname: &'v SignedRrset) -> Result<Step<'v>, Full> {
-        if !self.redirects.iter().any(|known| std::ptr::eq(*known, dname)) {
-            self.response.rrset(Section::Answer, Owner::Name(owner.as_wire()), dname, dname.rrset.ttl, self.signed)?;
+    fn redirect(&mut self, name: NameRef<'_>, owner: NameRef<'v>, dname: RrsetRef<'v>) -> Result<Step<'v>, Full> {
+        if !self.redirects.iter().any(|known| known.is_at(dname)) {
+            self.response.rrset(Section::Answer, Owner::Name(owner.as_wire()), dname, dname.ttl, self.signed)?;
             self.redirects.push(dname);
         }
-        let target = dname.rrset.rdatas().first().and_then(|target| NameRef::from_canonical(target));
+        let target = dname.rdatas().next().and_then(NameRef::from_canonical);
         let Some(target) = target else { return Ok(Step::End(End::Answered)) };
-        let Ok(substituted) = NameBuffer::substituted(name, owner.as_ref(), target) else {
+        let Ok(substituted) = NameBuffer::substituted(name, owner, target) else {
             return Ok(Step::End(End::TooLong));
         };
-        self.response.cname(dname.rrset.ttl, substituted.as_ref(), None)?;
+        self.response.cname(dname.ttl, substituted.as_ref(), None)?;
         match self.rtype {
             Rtype::CNAME | Rtype::ANY => Ok(Step::End(End::Answered)),
             _ => Ok(Step::Alias(substituted)),
@@ -266,31 +264,32 @@ impl<'v> Walk<'v, '_> {
     /// The SOA record of a negative answer; its TTL says how long that may be kept (RFC 2308 §3 and §5).
     fn start_of_authority(&mut self) -> Result<(), Full> {
         let Some(soa) = self.zone.rrset(self.zone.apex(), Rtype::SOA) else { return Ok(()) };
-        let minimum = soa.rrset.rdatas().first().and_then(|rdata| rdata.last_chunk());
-        let ttl = minimum.map_or(soa.rrset.ttl, |minimum| soa.rrset.ttl.min(u32::from_be_bytes(*minimum)));
+        let minimum = soa.rdatas().next().and_then(|rdata| rdata.last_chunk());
+        let ttl = minimum.map_or(soa.ttl, |minimum| soa.ttl.min(u32::from_be_bytes(*minimum)));
         self.response.rrset(Section::Authority, Owner::Name(self.zone.apex().as_wire()), soa, ttl, self.signed)
     }
 
     /// NS, then DS or the proof that there is none (RFC 4035 §3.1.4), then addresses.
-    fn referral(&mut self, cut: &Name, node: &Node) -> Result<(), Full> {
-        let Some(servers) = node.get(Rtype::NS) else { return Ok(()) };
-        self.response.referral(cut.as_wire(), servers)?;
+    fn referral(&mut self, cut: NodeRef<'_>) -> Result<(), Full> {
+        let Some(servers) = cut.get(Rtype::NS) else { return Ok(()) };
+        let owner = cut.owner();
+        self.response.referral(owner.as_wire(), servers)?;
         if self.signed
-            && let Some(secure) = node.get(Rtype::DS).or_else(|| node.get(Rtype::NSEC))
+            && let Some(secure) = cut.get(Rtype::DS).or_else(|| cut.get(Rtype::NSEC))
         {
-            self.response.rrset(Section::Authority, Owner::Name(cut.as_wire()), secure, secure.rrset.ttl, true)?;
+            self.response.rrset(Section::Authority, Owner::Name(owner.as_wire()), secure, secure.ttl, true)?;
         }
-        self.glue(cut, servers)
+        self.glue(owner, servers)
     }
 
     /// Addresses of the servers beneath the cut, without which nobody gets there: all of them, or the message is
     /// truncated (RFC 9471 §3.1). Then, if there is room, those of other servers in the zone (§3.2).
-    fn glue(&mut self, cut: &Name, servers: &SignedRrset) -> Result<(), Full> {
-        let targets = || servers.rrset.rdatas().iter().filter_map(|target| NameRef::from_canonical(target));
-        for target in targets().filter(|target| target.is_within(cut.as_ref())) {
+    fn glue(&mut self, cut: NameRef<'_>, servers: RrsetRef<'_>) -> Result<(), Full> {
+        let targets = || servers.rdatas().filter_map(NameRef::from_canonical);
+        for target in targets().filter(|target| target.is_within(cut)) {
             self.addresses(target)?;
         }
-        for target in targets().filter(|target| !target.is_within(cut.as_ref())) {
+        for target in targets().filter(|target| !target.is_within(cut)) {
             if target.is_within(self.zone.apex().as_ref()) && self.addresses(target).is_err() {
                 break;
             }
@@ -300,7 +299,7 @@ impl<'v> Walk<'v, '_> {
 
     fn priming_addresses(&mut self) {
         let Some(servers) = self.zone.rrset(self.zone.apex(), Rtype::NS) else { return };
-        for target in servers.rrset.rdatas().iter().filter_map(|target| NameRef::from_canonical(target)) {
+        for target in servers.rdatas().filter_map(NameRef::from_canonical) {
             if self.addresses(target).is_err() {
                 break;
             }
@@ -308,10 +307,10 @@ impl<'v> Walk<'v, '_> {
     }
 
     fn addresses(&mut self, name: NameRef<'_>) -> Result<(), Full> {
-        let Some((owner, node)) = self.zone.find(name) else { return Ok(()) };
+        let Some(node) = self.zone.find(name) else { return Ok(()) };
         for rrset in [Rtype::A, Rtype::AAAA].into_iter().filter_map(|rtype| node.get(rtype)) {
-            let owner = Owner::Name(owner.as_wire());
-            self.response.rrset(Section::Additional, owner, rrset, rrset.rrset.ttl, self.signed)?;
+            let owner = node.owner();
+            self.response.rrset(Section::Additional, Owner::Name(owner.as_wire()), rrset, rrset.ttl, self.signed)?;
         }
         Ok(())
     }

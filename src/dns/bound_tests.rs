@@ -95,9 +95,10 @@ fn an_answer_too_long_for_a_stream_is_a_server_failure() {
 #[test]
 fn a_zone_not_signed_yet_answers_without_proofs() {
     let mut unsigned = crate::directory::zone::SignedZone::new(super::testing::name("example."));
-    for (name, node) in zone("example.", "www.example. A 192.0.2.1").nodes() {
-        for signed in node.rrsets().iter().filter(|signed| signed.rrset.rtype != Rtype::NSEC) {
-            unsigned.put(name, crate::directory::zone::SignedRrset { rrsig: None, ..signed.clone() });
+    for node in zone("example.", "www.example. A 192.0.2.1").nodes() {
+        for signed in node.rrsets().filter(|signed| signed.rtype != Rtype::NSEC) {
+            let unsigned_rrset = crate::directory::zone::SignedRrset { rrset: signed.rrset(), rrsig: None };
+            unsigned.put(&node.owner().to_name(), unsigned_rrset);
         }
     }
     let view = view([unsigned]);

@@ -10,7 +10,7 @@
 use super::query::{CLASS_CHAOS, CLASS_IN, HEADER, Query};
 use crate::directory::name_ref::NameRef;
 use crate::directory::rrset::Rtype;
-use crate::directory::zone::SignedRrset;
+use crate::directory::zone::RrsetRef;
 use crate::limits::{MAX_STREAM_MESSAGE, MAX_UDP_RESPONSE, MIN_UDP_RESPONSE};
 
 /// A response code, extended bits included (RFC 6891 §6.1.3).
@@ -133,20 +133,22 @@ impl<'o> Response<'o> {
         &mut self,
         section: Section,
         owner: Owner<'_>,
-        rrset: &SignedRrset,
+        rrset: RrsetRef<'_>,
         ttl: u32,
         signed: bool,
     ) -> Result<(), Full> {
+        const TTL: std::ops::Range<usize> = 4..8;
         self.whole(|response| {
             let mut owner = owner;
-            for rdata in rrset.rrset.rdatas() {
-                let written = response.record(section, owner, rrset.rrset.rtype, ttl, rdata)?;
-                owner = written.unwrap_or(owner);
+            for record in rrset.records(signed) {
+                response.counts[section as usize] += 1;
+                owner = response.name(owner).unwrap_or(owner);
+                let at = response.out.len();
+                response.out.extend_from_slice(record);
+                response.out[at..][TTL].copy_from_slice(&ttl.to_be_bytes());
+                response.within_limit()?;
             }
-            match &rrset.rrsig {
-                Some(rrsig) if signed => response.record(section, owner, Rtype::RRSIG, ttl, rrsig).map(drop),
-                _ => Ok(()),
-            }
+            Ok(())
         })
     }
 
@@ -181,12 +183,12 @@ impl<'o> Response<'o> {
     }
 
     /// The NS records of a referral, their targets compressed. RDATA that is no name is left out.
-    pub fn referral(&mut self, cut: &[u8], servers: &SignedRrset) -> Result<(), Full> {
+    pub fn referral(&mut self, cut: &[u8], servers: RrsetRef<'_>) -> Result<(), Full> {
         self.whole(|response| {
             let mut owner = Owner::Name(cut);
-            for target in servers.rrset.rdatas().iter().filter_map(|target| NameRef::from_canonical(target)) {
+            for target in servers.rdatas().filter_map(NameRef::from_canonical) {
                 let target = target.as_wire();
-                let written = response.start_record(Section::Authority, owner, Rtype::NS, servers.rrset.ttl);
+                let written = response.start_record(Section::Authority, owner, Rtype::NS, servers.ttl);
                 owner = written.unwrap_or(owner);
                 let length_at = response.out.len();
                 response.out.extend_from_slice(&[0, 0]);

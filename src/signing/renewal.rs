@@ -53,11 +53,11 @@ pub struct Renewals {
 impl Renewals {
     /// The index of a zone's signatures, as it is after a restart. `now` is any agreed time within 68 years of them.
     pub fn add_zone(&mut self, zone: &SignedZone, now: Timestamp) {
-        for (name, node) in zone.nodes() {
+        for node in zone.nodes() {
             for signed in node.rrsets() {
-                let id = RrsetId { zone: zone.apex().clone(), name: name.clone(), rtype: signed.rrset.rtype };
-                if let Some(validity) = signed.rrsig.as_deref().and_then(validity_of) {
-                    self.insert(id, validity, now);
+                if let Some(validity) = signed.rrsig().and_then(validity_of) {
+                    let name = node.owner().to_name();
+                    self.insert(RrsetId { zone: zone.apex().clone(), name, rtype: signed.rtype }, validity, now);
                 }
             }
         }

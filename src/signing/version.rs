@@ -19,8 +19,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::rrsig::nsec_rdata;
 use crate::directory::name::Name;
+use crate::directory::name_ref::{NameRef, WireName};
 use crate::directory::rrset::{Rrset, Rtype};
-use crate::directory::zone::{SignedRrset, SignedZone};
+use crate::directory::zone::{NodeRef, RrsetRef, SignedRrset, SignedZone};
 
 /// What the next version is to hold.
 pub struct Change<'a> {
@@ -133,15 +134,13 @@ impl<'a> Planner<'a> {
                 continue;
             }
             self.visit(name);
-            let hid = self
-                .published
-                .get(name)
-                .is_some_and(|node| self.hides(name, node.rrsets().iter().map(|signed| signed.rrset.rtype)));
+            let hid =
+                self.published.get(name).is_some_and(|node| self.hides(name, node.rrsets().map(|signed| signed.rtype)));
             let hides = self.hides(name, self.visited[name].rrsets.iter().map(|rrset| rrset.rtype));
             if hid != hides {
-                let below = self.published.nodes_from(name).skip_while(|(it, _)| *it == name);
-                let below: Vec<Name> =
-                    below.take_while(|(it, _)| it.is_within(name)).map(|(it, _)| it.clone()).collect();
+                let below = self.published.nodes_from(name).map(NodeRef::owner);
+                let below = below.skip_while(|it| *it == name.as_ref()).take_while(|it| it.is_within(name.as_ref()));
+                let below: Vec<Name> = below.map(NameRef::to_name).collect();
                 for name in below {
                     self.visit(&name);
                 }
@@ -163,12 +162,12 @@ impl<'a> Planner<'a> {
         for rrset in &rrsets {
             let now = self.published.rrset(name, rrset.rtype);
             let needs_signature = signed(rrset.rtype);
-            if now.is_none_or(|now| now.rrset != *rrset || now.rrsig.is_some() != needs_signature) {
+            if now.is_none_or(|now| now != *rrset || now.rrsig().is_some() != needs_signature) {
                 self.puts.insert((name.clone(), rrset.rtype), (rrset.clone(), needs_signature));
             }
         }
         let gone = self.published.get(name).into_iter().flat_map(|node| node.rrsets());
-        for rtype in gone.map(|signed| signed.rrset.rtype) {
+        for rtype in gone.map(|signed| signed.rtype) {
             if rtype != Rtype::NSEC && !rrsets.iter().any(|rrset| rrset.rtype == rtype) {
                 self.deletes.insert((name.clone(), rtype));
             }
@@ -181,7 +180,7 @@ impl<'a> Planner<'a> {
         let is_apex = name == self.published.apex();
         if !is_apex && !self.change.dirty.contains(name) {
             let node = self.published.get(name).into_iter().flat_map(|node| node.rrsets());
-            return node.map(|signed| &signed.rrset).filter(|it| it.rtype != Rtype::NSEC).cloned().collect();
+            return node.filter(|it| it.rtype != Rtype::NSEC).map(RrsetRef::rrset).collect();
         }
         let ours = [Rtype::SOA, Rtype::DNSKEY, Rtype::NSEC, Rtype::RRSIG];
         let mut rrsets = (self.change.desired)(name);
@@ -237,16 +236,13 @@ impl<'a> Planner<'a> {
                 (last, before) = (Some(name.clone()), found);
             }
         }
-        if self.published.rrset(self.published.apex(), Rtype::NSEC).is_some_and(|it| it.rrset.ttl != self.nsec_ttl) {
-            let chain = self
-                .published
-                .nodes()
-                .filter(|(name, node)| node.get(Rtype::NSEC).is_some() && !self.visited.contains_key(*name));
-            to_mend.extend(chain.map(|(name, _)| name.clone()));
+        if self.published.rrset(self.published.apex(), Rtype::NSEC).is_some_and(|it| it.ttl != self.nsec_ttl) {
+            let chain = self.published.nodes().filter(|node| self.stays_in_chain(*node));
+            to_mend.extend(chain.map(|node| node.owner().to_name()));
         }
         for name in to_mend {
             let nsec = self.nsec(&name);
-            if self.published.rrset(&name, Rtype::NSEC).is_none_or(|now| now.rrset != nsec) {
+            if self.published.rrset(&name, Rtype::NSEC).is_none_or(|now| now != nsec) {
                 self.puts.insert((name, Rtype::NSEC), (nsec, true));
             }
         }
@@ -273,10 +269,15 @@ impl<'a> Planner<'a> {
     fn next_in_chain(&self, name: &Name) -> Name {
         let visited = self.visited.range(name.clone()..).filter(|(it, _)| *it != name);
         let joined = visited.filter(|(_, it)| it.is_in_chain()).map(|(it, _)| it).next();
-        let kept = self.published.nodes_from(name).filter(|(it, _)| *it != name);
-        let mut kept = kept.take_while(|(it, _)| joined.is_none_or(|joined| *it < joined));
-        let kept = kept.find(|(it, node)| node.get(Rtype::NSEC).is_some() && !self.visited.contains_key(*it));
-        kept.map(|(it, _)| it).or(joined).unwrap_or(self.published.apex()).clone()
+        let kept = self.published.nodes_from(name).filter(|it| it.owner() != name.as_ref());
+        let mut kept = kept.take_while(|it| joined.is_none_or(|joined| it.owner() < joined.as_ref()));
+        let kept = kept.find(|it| self.stays_in_chain(*it)).map(|it| it.owner().to_name());
+        kept.or_else(|| joined.cloned()).unwrap_or_else(|| self.published.apex().clone())
+    }
+
+    /// A name in the chain of the published version that was not looked at.
+    fn stays_in_chain(&self, node: NodeRef<'_>) -> bool {
+        node.has(Rtype::NSEC) && !self.visited.contains_key(&node.owner() as &dyn WireName)
     }
 
     /// The name before `name` in the chain of the next version; none before the apex. `known`: a name before this one,
@@ -286,21 +287,21 @@ impl<'a> Planner<'a> {
         let mut visited = self.visited.range(..name.clone()).rev();
         let joined = visited.find(|(it, visited)| visited.is_in_chain() || Some(*it) == stop).map(|(it, _)| it);
         let kept = self.published.nodes_before(name).rev();
-        let mut kept = kept.take_while(|(it, _)| joined.is_none_or(|joined| *it > joined));
-        let kept = kept.find(|(it, node)| node.get(Rtype::NSEC).is_some() && !self.visited.contains_key(*it));
-        let found = kept.map(|(it, _)| it).or(joined)?;
+        let mut kept = kept.take_while(|it| joined.is_none_or(|joined| it.owner() > joined.as_ref()));
+        let kept = kept.find(|it| self.stays_in_chain(*it)).map(|it| it.owner().to_name());
+        let found = kept.or_else(|| joined.cloned())?;
         match known {
-            Some((last, before)) if found == last && !self.visited[last].is_in_chain() => Some(before.clone()),
-            _ => Some(found.clone()),
+            Some((last, before)) if found == *last && !self.visited[last].is_in_chain() => Some(before.clone()),
+            _ => Some(found),
         }
     }
 
     fn renew(&mut self) {
         for (name, rtype) in self.change.renew {
             let key = (name.clone(), *rtype);
-            let now = self.published.rrset(name, *rtype).filter(|now| now.rrsig.is_some());
+            let now = self.published.rrset(name, *rtype).filter(|now| now.rrsig().is_some());
             if let Some(now) = now.filter(|_| !self.puts.contains_key(&key) && !self.deletes.contains(&key)) {
-                self.puts.insert(key, (now.rrset.clone(), true));
+                self.puts.insert(key, (now.rrset(), true));
             }
         }
     }
@@ -313,7 +314,7 @@ impl<'a> Planner<'a> {
 }
 
 fn types_at(zone: &SignedZone, name: &Name) -> impl Iterator<Item = Rtype> {
-    zone.get(name).into_iter().flat_map(|node| node.rrsets()).map(|signed| signed.rrset.rtype)
+    zone.get(name).into_iter().flat_map(NodeRef::rrsets).map(|signed| signed.rtype)
 }
 
 /// The SOA with another serial: the first of the five numbers in its last 20 bytes (RFC 1035 §3.3.13).

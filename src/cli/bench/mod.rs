@@ -14,6 +14,7 @@ mod order_node;
 mod owner;
 mod recovery;
 mod recovery_node;
+mod serve;
 mod update;
 mod usage;
 
@@ -29,6 +30,7 @@ pub enum Command {
     Order(order::Args),
     Delays(delays::Args),
     Recovery(recovery::Args),
+    Serve(serve::Args),
     #[command(hide = true)]
     OrderNode(order_node::Args),
 }
@@ -40,6 +42,7 @@ impl Command {
             Self::Order(args) => args.run().await,
             Self::Delays(args) => args.run().await,
             Self::Recovery(args) => args.run().await,
+            Self::Serve(args) => args.run().await,
             Self::OrderNode(args) => args.run().await,
         }
     }

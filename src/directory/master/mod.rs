@@ -10,6 +10,7 @@
 
 mod check;
 mod parse;
+mod signed;
 #[cfg(test)]
 mod tests;
 pub(super) mod token;
@@ -18,6 +19,7 @@ use std::collections::BTreeMap;
 
 use super::name::Name;
 use super::rrset::{Rrset, Rtype};
+use super::zone::SignedZone;
 use parse::{Reader, State};
 
 /// A zone as its master file says it.
@@ -53,6 +55,18 @@ pub fn parse_zone(
     check::zone(reader, file_name)
 }
 
+/// The zone that `text` holds with its signatures and NSEC records, as somebody else made them; nothing of it is verified.
+pub fn parse_signed_zone(
+    text: &str,
+    file_name: &str,
+    origin: Option<Name>,
+    loader: &mut Loader<'_>,
+) -> Result<SignedZone, MasterError> {
+    let mut reader = Reader::keeping_signatures(loader);
+    reader.read(text, file_name, State::new(origin), 0)?;
+    signed::zone(reader, file_name)
+}
+
 /// The RRsets that record lines say: `www 300 A 192.0.2.1`, relative to `origin`. In errors the file is `record` and the
 /// line is the place in the list.
 pub fn parse_records(lines: &[String], origin: &Name, default_ttl: u32) -> Result<Vec<(Name, Rrset)>, MasterError> {
@@ -70,7 +84,7 @@ pub fn parse_records(lines: &[String], origin: &Name, default_ttl: u32) -> Resul
         }
         let mut state = State::new(Some(origin.clone()));
         state.default_ttl = Some(default_ttl);
-        let record = state.record(&entry).map_err(fail)?;
+        let record = state.record(&entry, false).map_err(fail)?;
         let parse::Data::Wire(rdata) = record.data else {
             return Err(fail(format!("{} records are made by the service: leave them out", record.rtype)));
         };

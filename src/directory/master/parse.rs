@@ -21,6 +21,8 @@ pub(super) struct Collected {
 /// Reads a file and those that it includes.
 pub(super) struct Reader<'a, 'b> {
     loader: &'a mut Loader<'b>,
+    /// Signatures, NSEC records and zone digests are kept.
+    keeps_signatures: bool,
     /// Names of the files read so far: places are indices into it.
     pub files: Vec<String>,
     pub rrsets: BTreeMap<(Name, Rtype), Collected>,
@@ -52,7 +54,12 @@ pub(super) enum Data {
 
 impl<'a, 'b> Reader<'a, 'b> {
     pub(super) fn new(loader: &'a mut Loader<'b>) -> Self {
-        Self { loader, files: Vec::new(), rrsets: BTreeMap::new(), records: 0 }
+        Self { loader, keeps_signatures: false, files: Vec::new(), rrsets: BTreeMap::new(), records: 0 }
+    }
+
+    /// Of a zone that somebody else signed.
+    pub(super) fn keeping_signatures(loader: &'a mut Loader<'b>) -> Self {
+        Self { keeps_signatures: true, ..Self::new(loader) }
     }
 
     pub(super) fn read(&mut self, text: &str, file: &str, mut state: State, depth: usize) -> Result<(), MasterError> {
@@ -67,7 +74,8 @@ impl<'a, 'b> Reader<'a, 'b> {
                 Some("$INCLUDE") => self.include(&entry, file, &state, depth)?,
                 Some(directive) => state.directive(directive, &entry.tokens[1..]).map_err(|m| fail((line, m)))?,
                 None => {
-                    let record = state.record(&entry).map_err(|message| fail((line, message)))?;
+                    let record =
+                        state.record(&entry, self.keeps_signatures).map_err(|message| fail((line, message)))?;
                     self.collect(record, at, line).map_err(|message| fail((line, message)))?;
                 }
             }
@@ -134,7 +142,7 @@ impl State {
     }
 
     /// `[owner] [TTL] [class] type RDATA`, TTL and class in either order.
-    pub(super) fn record(&mut self, entry: &Entry<'_>) -> Result<Record, String> {
+    pub(super) fn record(&mut self, entry: &Entry<'_>, keeps_signatures: bool) -> Result<Record, String> {
         let mut rest = entry.tokens.as_slice();
         let name = self.owner(entry.starts_blank, &mut rest)?;
         let (mut ttl, mut class_seen) = (None, false);
@@ -158,7 +166,7 @@ impl State {
         };
         self.last_ttl = ttl.or(self.last_ttl);
         let dropped = [Rtype::RRSIG, Rtype::NSEC, Rtype::NSEC3, Rtype::NSEC3PARAM, Rtype::ZONEMD];
-        if dropped.contains(&rtype) {
+        if dropped.contains(&rtype) && !keeps_signatures {
             return Ok(Record { name, ttl: ttl.unwrap_or(0), rtype, data: Data::Dropped });
         }
         let rdata =

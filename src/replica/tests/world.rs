@@ -10,6 +10,7 @@ use rand_core::{RngCore, SeedableRng};
 use super::fixture::{Fixture, START, fixture};
 use crate::committee::ReplicaId;
 use crate::directory::Timestamp;
+use crate::directory::zone::NodeRef;
 use crate::limits::NONCES_AHEAD;
 use crate::order::{BlockRef, OrderPublic, VerifyEach};
 use crate::replica::message::PeerMessage;
@@ -423,10 +424,7 @@ impl World {
     fn show(&mut self, id: ReplicaId) {
         let replica = self.nodes[id.index()].replica.as_ref().unwrap();
         for zone in replica.view().zones.values() {
-            let mut bytes = Vec::new();
-            for (name, node) in zone.nodes() {
-                bytes.extend(crate::codec::encode(&(name, node.rrsets())));
-            }
+            let bytes: Vec<u8> = zone.nodes().flat_map(NodeRef::as_bytes).copied().collect();
             let serial = zone.serial().unwrap();
             let first = self.shown.entry(serial).or_insert_with(|| bytes.clone());
             assert!(*first == bytes, "seed {}: serial {serial} differs at {id}", self.seed);

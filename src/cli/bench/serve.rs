@@ -1,0 +1,66 @@
+//! `torrens bench serve`
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::broken;
+use crate::cli::output::{Failure, Report};
+use crate::directory::master::parse_signed_zone;
+use crate::directory::name::Name;
+use crate::dns;
+use crate::store::view::View;
+
+/// The DNS server alone, over a zone that somebody else signed: what the harness sets beside Knot and NSD
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Everything but the zone's origin is what a replica runs: the view, the answers, the sockets. It ends on SIGTERM.
+
+Examples:
+  torrens bench serve --zone example.signed --listen 127.0.0.1:5300
+  torrens bench serve --zone root.zone --origin . --listen 127.0.0.1:5300 --workers 2")]
+pub struct Args {
+    /// Master file of the zone, with RRSIG and NSEC records
+    #[arg(long, value_name = "FILE")]
+    zone: PathBuf,
+    /// What relative names in the file are relative to
+    #[arg(long, value_name = "NAME", default_value = ".", value_parser = origin)]
+    origin: Name,
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: SocketAddr,
+    /// Sockets and threads for UDP
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    workers: usize,
+}
+
+fn origin(text: &str) -> Result<Name, String> {
+    Name::parse(text, Some(&Name::root())).map_err(|error| error.to_string())
+}
+
+impl Args {
+    pub async fn run(self) -> Result<Report, Failure> {
+        let begin = Instant::now();
+        let zone = {
+            let file = self.zone.display().to_string();
+            let text = std::fs::read_to_string(&self.zone).map_err(|error| broken(format!("{file}: {error}")))?;
+            let mut loader = |path: &str| std::fs::read_to_string(path).map_err(|error| error.to_string());
+            parse_signed_zone(&text, &file, Some(self.origin), &mut loader).map_err(broken)?
+        };
+        let (apex, names) = (zone.apex().clone(), zone.len());
+        let view = View { zones: [(apex.clone(), Arc::new(zone))].into(), ..View::default() };
+        let view = Arc::new(ArcSwap::from_pointee(view));
+        let mut stop = signal(SignalKind::terminate()).map_err(broken)?;
+        let udp = dns::udp::UdpServer::start(self.listen, self.workers, &view, None).map_err(broken)?;
+        let listener = TcpListener::bind(udp.address()).await.map_err(broken)?;
+        let tcp = tokio::spawn(dns::stream::serve_tcp(listener, Arc::clone(&view), None));
+        eprintln!("{apex} with {names} names at {} after {:.1} s", udp.address(), begin.elapsed().as_secs_f64());
+        stop.recv().await;
+        tcp.abort();
+        Ok(Report::accepted("", serde_json::Value::Null))
+    }
+}
