@@ -7,7 +7,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use torrens::directory::name::Name;
 use torrens::directory::rrset::{Rrset, Rtype};
 use torrens::directory::zone::{SignedRrset, SignedZone};
-use torrens::dns::{Transport, respond};
+use torrens::dns::{Client, Settings, Transport, respond};
 use torrens::store::view::View;
 
 const NAMES: usize = 100_000;
@@ -48,6 +48,9 @@ fn query(label: &str) -> Vec<u8> {
 fn bench(criterion: &mut Criterion) {
     let view = view();
     let mut out = Vec::with_capacity(1232);
+    let settings = Settings::new("bench", [7; 16]);
+    let transport = Transport::Udp { max: 1232 };
+    let client = Client { transport, address: [192, 0, 2, 1].into(), now: 1_000_000, settings: &settings };
     let mut group = criterion.benchmark_group("answer");
     for (what, suffix) in [("positive", ""), ("nxdomain", "x")] {
         let queries: Vec<Vec<u8>> = (0..NAMES).map(|n| query(&(label(n) + suffix))).collect();
@@ -55,7 +58,7 @@ fn bench(criterion: &mut Criterion) {
         group.bench_function(what, |bencher| {
             bencher.iter(|| {
                 next = (next + 7919) % NAMES;
-                respond(&view, black_box(&queries[next]), Transport::Udp { max: 1232 }, &mut out)
+                respond(&view, black_box(&queries[next]), &client, &mut out)
             });
         });
     }

@@ -10,12 +10,14 @@
 //!   name reached (RFC 6604). A loop ends the chain without an error.
 //! - Addresses of the servers in an answer of NS type are added at the root only, for priming (RFC 8109).
 //! - A replica that lost its state answers SERVFAIL, "not ready" (RFC 8914 §4.15), until it has a signed one again.
-//! - The Chaos class knows `version.bind`, `version.server`, `id.server` and `hostname.bind`: all say `torrens`.
+//! - The Chaos class knows `version.bind` and `version.server`, which say `torrens` and nothing that helps an attacker, and
+//!   `id.server` and `hostname.bind`, which say what NSID does.
 
 use super::denial::Proofs;
 use super::lookup::{Place, Wildcard, place};
+use super::options::{Client, Options};
 use super::query::{CLASS_CHAOS, CLASS_IN, Query};
-use super::response::{ExtendedError, Full, Owner, Rcode, Response, Section, Transport};
+use super::response::{ExtendedError, Full, Owner, Rcode, Response, Section};
 use crate::directory::name_ref::{NameBuffer, NameRef};
 use crate::directory::rrset::Rtype;
 use crate::directory::zone::{NodeRef, RrsetRef, SignedZone};
@@ -23,13 +25,19 @@ use crate::limits::MAX_CNAME_CHAIN;
 use crate::store::view::View;
 
 /// Writes the response to `query` into `out`, which is cleared. Never longer than the transport allows.
-pub fn answer(view: &View, query: &Query<'_>, transport: Transport, out: &mut Vec<u8>) {
-    let response = Response::new(query, transport, out);
+pub fn answer(view: &View, query: &Query<'_>, client: &Client<'_>, out: &mut Vec<u8>) {
+    let asked = Options::asked(query.edns.as_ref(), client);
+    let is_malformed = asked.is_err();
+    let options = asked.map(|(options, _)| options).unwrap_or_default();
+    let response = Response::new(query, client.transport, options, out);
+    if is_malformed {
+        return response.finish(Rcode::FORMERR);
+    }
     if query.edns.is_some_and(|edns| edns.version > 0) {
         return response.finish(Rcode::BADVERS);
     }
     match (query.class, query.rtype) {
-        (CLASS_CHAOS, rtype) => return chaos(query, rtype, response),
+        (CLASS_CHAOS, rtype) => return chaos(query, rtype, &client.settings.identity, response),
         (CLASS_IN, Rtype::OPT | TSIG) => return response.finish(Rcode::FORMERR),
         (CLASS_IN, TKEY | MAILA | MAILB) => return response.finish(Rcode::NOTIMP),
         (CLASS_IN, AXFR | IXFR) => return response.finish(Rcode::REFUSED),
@@ -70,15 +78,16 @@ fn zone_for<'v>(view: &'v View, query: &Query<'_>) -> Option<&'v SignedZone> {
 }
 
 /// What the server tells about itself (RFC 4892).
-fn chaos(query: &Query<'_>, rtype: Rtype, mut response: Response<'_>) {
-    const KNOWN: [&[u8]; 4] =
-        [b"\x07version\x04bind\0", b"\x07version\x06server\0", b"\x02id\x06server\0", b"\x08hostname\x04bind\0"];
-    if !KNOWN.contains(&query.name.as_ref().as_wire()) {
-        return response.finish(Rcode::REFUSED);
-    }
+fn chaos(query: &Query<'_>, rtype: Rtype, identity: &str, mut response: Response<'_>) {
+    let text = match query.name.as_ref().as_wire() {
+        b"\x07version\x04bind\0" | b"\x07version\x06server\0" => "torrens",
+        b"\x02id\x06server\0" | b"\x08hostname\x04bind\0" => identity,
+        _ => return response.finish(Rcode::REFUSED),
+    };
+    let rdata = [&[text.len() as u8], text.as_bytes()].concat();
     response.authoritative(true);
     if (rtype == Rtype::TXT || rtype == Rtype::ANY)
-        && response.record(Section::Answer, Owner::Current, Rtype::TXT, 0, b"\x07torrens").is_err()
+        && response.record(Section::Answer, Owner::Current, Rtype::TXT, 0, &rdata).is_err()
     {
         return response.truncated();
     }

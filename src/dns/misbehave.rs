@@ -60,13 +60,13 @@ fn change_ttls(message: &mut Message) -> bool {
 mod tests {
     use super::*;
     use crate::directory::rrset::Rtype;
-    use crate::dns::testing::{Ask, Reply, example_view};
+    use crate::dns::testing::{Ask, Reply, client, example_view};
     use crate::dns::{Transport, respond};
 
     fn lie(id: u16) -> Reply {
         let mut message = Vec::new();
         let query = Ask::new("www.example.", Rtype::A).id(id).dnssec().message();
-        respond(&example_view(), &query, Transport::Stream, &mut message);
+        respond(&example_view(), &query, &client(Transport::Stream), &mut message);
         alter(&mut message);
         Reply::read(&message)
     }

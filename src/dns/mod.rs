@@ -24,10 +24,12 @@ pub mod answer;
 mod answer_tests;
 #[cfg(test)]
 mod bound_tests;
+pub mod cookies;
 mod denial;
 mod lookup;
 #[cfg(feature = "misbehave")]
 pub mod misbehave;
+pub mod options;
 pub mod query;
 mod response;
 pub mod stream;
@@ -36,11 +38,14 @@ mod testing;
 pub mod udp;
 mod udp_syscalls;
 
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 
 pub use self::answer::answer;
+pub use self::options::{Client, Settings};
 pub use self::query::{Query, Refusal};
 pub use self::response::{Rcode, Transport};
 use crate::store::view::View;
@@ -51,12 +56,49 @@ pub type ViewHandle = Arc<ArcSwap<View>>;
 /// Changes an answer before it is sent: the liar in tests.
 pub type Alter = fn(&mut Vec<u8>);
 
+/// What the transports of one server share.
+#[derive(Clone)]
+pub struct Server {
+    pub view: ViewHandle,
+    pub settings: Arc<Settings>,
+    pub alter: Option<Alter>,
+}
+
+impl Server {
+    pub fn new(view: ViewHandle, settings: Settings) -> Self {
+        Self { view, settings: Arc::new(settings), alter: None }
+    }
+
+    /// As [`respond`], for one client of this server.
+    fn respond(
+        &self,
+        view: &View,
+        message: &[u8],
+        (transport, address): (Transport, IpAddr),
+        now: u32,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let client = Client { transport, address, now, settings: &self.settings };
+        let replied = respond(view, message, &client, out);
+        if let Some(alter) = self.alter.filter(|_| replied) {
+            alter(out);
+        }
+        replied
+    }
+}
+
+/// Seconds since 1970, modulo 2³²: what cookies and signatures count in.
+fn seconds_now() -> u32 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    since.as_secs() as u32
+}
+
 /// Answers one message. `out` is cleared and holds the reply; false if there must be none.
 ///
 /// Total: any bytes are a message, and the reply is never longer than the transport allows.
-pub fn respond(view: &View, message: &[u8], transport: Transport, out: &mut Vec<u8>) -> bool {
+pub fn respond(view: &View, message: &[u8], client: &Client<'_>, out: &mut Vec<u8>) -> bool {
     match query::parse(message) {
-        Ok(query) => answer(view, &query, transport, out),
+        Ok(query) => answer(view, &query, client, out),
         Err(Refusal::Silence) => {
             out.clear();
             return false;

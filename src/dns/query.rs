@@ -46,6 +46,20 @@ pub struct Edns<'m> {
     pub options: &'m [u8],
 }
 
+impl<'m> Edns<'m> {
+    /// Code and value of each option.
+    pub fn options(&self) -> impl Iterator<Item = (u16, &'m [u8])> + use<'m> {
+        let mut rest = self.options;
+        std::iter::from_fn(move || {
+            let (header, after) = rest.split_first_chunk::<4>()?;
+            let length = usize::from(u16::from_be_bytes([header[2], header[3]]));
+            let (value, next) = after.split_at_checked(length)?;
+            rest = next;
+            Some((u16::from_be_bytes([header[0], header[1]]), value))
+        })
+    }
+}
+
 /// Why there is no answer to a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refusal {

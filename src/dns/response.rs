@@ -7,6 +7,7 @@
 //! An RRset is written whole or not at all. The bound is kept after every record, so `out` never outgrows it by more
 //! than one record.
 
+use super::options::Options;
 use super::query::{CLASS_CHAOS, CLASS_IN, HEADER, Query};
 use crate::directory::name_ref::NameRef;
 use crate::directory::rrset::Rtype;
@@ -80,8 +81,6 @@ struct Anchor {
 const POINTER_REACH: usize = 0x4000;
 /// Bytes of an OPT record without options.
 const OPT: usize = 11;
-/// Bytes of an extended error option without text.
-const EXTENDED_ERROR: usize = 6;
 
 pub struct Response<'o> {
     out: &'o mut Vec<u8>,
@@ -90,6 +89,7 @@ pub struct Response<'o> {
     stream: bool,
     /// DO bit, if the query had an OPT record.
     edns: Option<bool>,
+    options: Options<'o>,
     class: u16,
     question_end: usize,
     counts: [u16; 3],
@@ -100,7 +100,7 @@ pub struct Response<'o> {
 
 impl<'o> Response<'o> {
     /// Header and question. `out` is cleared.
-    pub fn new(query: &Query<'_>, transport: Transport, out: &'o mut Vec<u8>) -> Self {
+    pub fn new(query: &Query<'_>, transport: Transport, options: Options<'o>, out: &'o mut Vec<u8>) -> Self {
         out.clear();
         out.extend_from_slice(&query.id);
         out.extend_from_slice(&[0x80 | u8::from(query.recursion_desired), 0, 0, 1, 0, 0, 0, 0, 0, 0]);
@@ -111,9 +111,10 @@ impl<'o> Response<'o> {
             (Transport::Udp { max }, Some(edns)) => usize::from(edns.udp_size.min(max)).max(MIN_UDP_RESPONSE),
         };
         Self {
-            limit: room - query.edns.map_or(0, |_| OPT),
+            limit: room - query.edns.map_or(0, |_| OPT + options.length(None)),
             stream: transport == Transport::Stream,
             edns: query.edns.map(|edns| edns.dnssec_ok),
+            options,
             class: if query.class == CLASS_CHAOS { CLASS_CHAOS } else { CLASS_IN },
             question_end: out.len(),
             counts: [0; 3],
@@ -218,14 +219,12 @@ impl<'o> Response<'o> {
         let Some(dnssec_ok) = self.edns else { return };
         self.out[10..12].copy_from_slice(&(self.counts[2] + 1).to_be_bytes());
         let [size_high, size_low] = MAX_UDP_RESPONSE.to_be_bytes();
-        let length = if error.is_some() { EXTENDED_ERROR as u8 } else { 0 };
+        let [length_high, length_low] = (self.options.length(error) as u16).to_be_bytes();
         let flags = if dnssec_ok { 0x80 } else { 0 };
         let extended = (rcode.0 >> 4) as u8;
-        self.out.extend_from_slice(&[0, 0, 41, size_high, size_low, extended, 0, flags, 0, 0, length]);
-        if let Some(ExtendedError(code)) = error {
-            self.out.extend_from_slice(&[0, 15, 0, 2]);
-            self.out.extend_from_slice(&code.to_be_bytes());
-        }
+        let opt = [0, 0, 41, size_high, size_low, extended, 0, flags, 0, length_high, length_low];
+        self.out.extend_from_slice(&opt);
+        self.options.write(error, self.out);
     }
 
     /// Ends a message that the transport cannot carry: TC and no records (RFC 2181 §9), so that the client asks again

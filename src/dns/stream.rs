@@ -7,7 +7,7 @@
 //! `hickory-server` is passed over here: it parses each query into an owned message and encodes each answer from one,
 //! while ours is bytes ready to send; the framing that it would save is this file's first fifty lines.
 //!
-//! Deviations: no edns-tcp-keepalive (RFC 7828). A message that gets silence ends the connection.
+//! Deviation: a message that gets silence ends the connection.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -20,19 +20,19 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::{Alter, Transport, ViewHandle, respond};
+use super::{Server, Transport, seconds_now};
 use crate::limits::{
     DNS_STREAM_IDLE_SECONDS, DNS_STREAM_TOTAL_SECONDS, DNS_STREAM_WRITE_BUFFER, DNS_STREAM_WRITE_SECONDS,
     MAX_DNS_CONNECTIONS, MAX_DNS_CONNECTIONS_PER_CLIENT, MAX_QUERY,
 };
 
 /// Serves one connection until the client ends it or oversteps a limit.
-pub async fn serve_stream<S>(mut stream: S, view: &ViewHandle, alter: Option<Alter>, activity: &Activity)
+pub async fn serve_stream<S>(mut stream: S, client: IpAddr, server: &Server, activity: &Activity)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let end = Instant::now() + Duration::from_secs(DNS_STREAM_TOTAL_SECONDS);
-    let mut pending = Pending { incoming: Vec::with_capacity(2 + MAX_QUERY), outgoing: Vec::new(), alter };
+    let mut pending = Pending { incoming: Vec::with_capacity(2 + MAX_QUERY), outgoing: Vec::new(), client };
     loop {
         // Bytes alone do not extend this: only a whole query does.
         let next = (Instant::now() + Duration::from_secs(DNS_STREAM_IDLE_SECONDS)).min(end);
@@ -48,7 +48,7 @@ where
         activity.now();
         let mut open = true;
         while open && pending.has_whole_query() {
-            open = pending.answer(view);
+            open = pending.answer(server);
             let write = stream.write_all(&pending.outgoing);
             if !matches!(timeout(Duration::from_secs(DNS_STREAM_WRITE_SECONDS), write).await, Ok(Ok(()))) {
                 return;
@@ -70,7 +70,7 @@ async fn close<S: AsyncWrite + Unpin>(mut stream: S) {
 struct Pending {
     incoming: Vec<u8>,
     outgoing: Vec<u8>,
-    alter: Option<Alter>,
+    client: IpAddr,
 }
 
 impl Pending {
@@ -82,8 +82,8 @@ impl Pending {
     }
 
     /// Answers whole queries until there are none or the write buffer is full; false if the connection must end.
-    fn answer(&mut self, view: &ViewHandle) -> bool {
-        let view = view.load();
+    fn answer(&mut self, server: &Server) -> bool {
+        let (view, now) = (server.view.load(), seconds_now());
         let mut message = Vec::new();
         let mut at = 0;
         let mut open = true;
@@ -95,11 +95,8 @@ impl Pending {
                 break;
             }
             let Some(query) = rest.get(..length) else { break };
-            open = respond(&view, query, Transport::Stream, &mut message);
+            open = server.respond(&view, query, (Transport::Stream, self.client), now, &mut message);
             if open {
-                if let Some(alter) = self.alter {
-                    alter(&mut message);
-                }
                 // An answer is never longer than a stream message; an altered one that is has no business here.
                 let length = u16::try_from(message.len()).unwrap_or_default();
                 self.outgoing.extend_from_slice(&length.to_be_bytes());
@@ -113,14 +110,14 @@ impl Pending {
 }
 
 /// Accepts connections and serves them, until dropped; what it serves ends with it.
-pub async fn serve_tcp(listener: TcpListener, view: ViewHandle, alter: Option<Alter>) {
+pub async fn serve_tcp(listener: TcpListener, server: Server) {
     let mut connections = Connections::default();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => connections.admit(peer.ip(), |activity| {
-                    let view = Arc::clone(&view);
-                    async move { serve_accepted(stream, &view, alter, &activity).await }
+                    let server = server.clone();
+                    async move { serve_accepted(stream, peer.ip(), &server, &activity).await }
                 }),
                 // No descriptors left, or the client is gone already: either passes.
                 Err(error) => {
@@ -136,10 +133,10 @@ pub async fn serve_tcp(listener: TcpListener, view: ViewHandle, alter: Option<Al
     }
 }
 
-async fn serve_accepted(stream: TcpStream, view: &ViewHandle, alter: Option<Alter>, activity: &Activity) {
+async fn serve_accepted(stream: TcpStream, client: IpAddr, server: &Server, activity: &Activity) {
     // Answers are written whole: waiting to fill a segment only delays them.
     let _ = stream.set_nodelay(true);
-    serve_stream(stream, view, alter, activity).await;
+    serve_stream(stream, client, server, activity).await;
 }
 
 /// When a connection's last query came, in milliseconds since an arbitrary start.
@@ -230,7 +227,7 @@ fn client_of(peer: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
     use crate::directory::rrset::Rtype;
-    use crate::dns::testing::{Ask, Reply, example_view, view_handle};
+    use crate::dns::testing::{Ask, Reply, example_view, server_of};
 
     fn framed(message: &[u8]) -> Vec<u8> {
         [&(message.len() as u16).to_be_bytes()[..], message].concat()
@@ -243,10 +240,10 @@ mod tests {
     }
 
     /// A client's end of a connection being served.
-    fn connect(alter: Option<Alter>) -> tokio::io::DuplexStream {
-        let (client, server) = tokio::io::duplex(4096);
-        let view = view_handle(example_view());
-        tokio::spawn(async move { serve_stream(server, &view, alter, &Activity::new(Instant::now())).await });
+    fn connect() -> tokio::io::DuplexStream {
+        let (client, stream) = tokio::io::duplex(4096);
+        let (server, address) = (server_of(example_view()), IpAddr::from([192, 0, 2, 1]));
+        tokio::spawn(async move { serve_stream(stream, address, &server, &Activity::new(Instant::now())).await });
         client
     }
 
@@ -254,7 +251,7 @@ mod tests {
     async fn a_query_over_tcp_is_answered() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let server = tokio::spawn(serve_tcp(listener, view_handle(example_view()), None));
+        let server = tokio::spawn(serve_tcp(listener, server_of(example_view())));
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(&framed(&Ask::new("www.example.", Rtype::A).message())).await.unwrap();
         assert_eq!(Reply::read(&read_message(&mut stream).await).answers(), ["www.example. A 192.0.2.1"]);
@@ -266,7 +263,7 @@ mod tests {
     /// RFC 7766 §6.2.1.1: queries may be pipelined.
     #[tokio::test]
     async fn pipelined_queries_are_all_answered_however_they_are_cut() {
-        let mut client = connect(None);
+        let mut client = connect();
         let mut bytes = Vec::new();
         for id in 0..300 {
             bytes.extend(framed(&Ask::new("www.example.", Rtype::A).id(id).message()));
@@ -288,7 +285,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_sends_a_byte_a_second_is_cut_off() {
-        let client = connect(None);
+        let client = connect();
         let (mut reader, mut writer) = tokio::io::split(client);
         let start = Instant::now();
         let dripping = tokio::spawn(async move {
@@ -307,7 +304,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_never_reads_is_cut_off() {
-        let mut client = connect(None);
+        let mut client = connect();
         let query = framed(&Ask::new("www.example.", Rtype::A).message());
         let start = Instant::now();
         while client.write_all(&query).await.is_ok() {}
@@ -316,7 +313,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_ends_after_its_time_however_busy() {
-        let mut client = connect(None);
+        let mut client = connect();
         let start = Instant::now();
         let query = framed(&Ask::new("www.example.", Rtype::A).message());
         while client.write_all(&query).await.is_ok() && client.read_u16().await.is_ok_and(|length| length > 0) {
@@ -332,7 +329,7 @@ mod tests {
         let mut reply = Ask::new("www.example.", Rtype::A).message();
         reply[2] |= 0x80;
         for bytes in [vec![0xff, 0xff], framed(&reply), framed(b"")] {
-            let mut client = connect(None);
+            let mut client = connect();
             client.write_all(&bytes).await.unwrap();
             assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
         }

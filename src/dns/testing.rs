@@ -2,13 +2,14 @@
 //! what is tested is which records stand where.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::net::IpAddr;
+use std::sync::{Arc, LazyLock};
 
 use arc_swap::ArcSwap;
 use hickory_proto::op::Message;
 use hickory_proto::rr::{RData, Record};
 
-use super::{Transport, ViewHandle, respond};
+use super::{Client, Server, Settings, Transport, respond};
 use crate::directory::name::Name;
 use crate::directory::rrset::{Rrset, Rtype};
 use crate::directory::zone::{SignedRrset, SignedZone};
@@ -106,8 +107,15 @@ pub fn example_view() -> View {
     view([zone("example.", "example. NS ns.example.\nns.example. A 192.0.2.53\nwww.example. A 192.0.2.1")])
 }
 
-pub fn view_handle(view: View) -> ViewHandle {
-    Arc::new(ArcSwap::from_pointee(view))
+/// A server of this view whose secret is known.
+pub fn server_of(view: View) -> Server {
+    Server::new(Arc::new(ArcSwap::from_pointee(view)), Settings::new("one", [7; 16]))
+}
+
+/// A client at 192.0.2.1, at a second that is always the same.
+pub fn client(transport: Transport) -> Client<'static> {
+    static SETTINGS: LazyLock<Settings> = LazyLock::new(|| Settings::new("one", [7; 16]));
+    Client { transport, address: IpAddr::from([192, 0, 2, 1]), now: 1_000_000, settings: &SETTINGS }
 }
 
 /// A query in the making.
@@ -192,7 +200,7 @@ impl Ask {
 
     pub fn over(&self, view: &View, transport: Transport) -> Reply {
         let mut out = Vec::new();
-        assert!(respond(view, &self.message(), transport, &mut out));
+        assert!(respond(view, &self.message(), &client(transport), &mut out));
         Reply::read(&out)
     }
 }

@@ -17,7 +17,7 @@ use arc_swap::Cache;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::udp_syscalls::{Peer, Received, ignore_path_mtu, send};
-use super::{Alter, Transport, ViewHandle, respond};
+use super::{Server, Transport, seconds_now};
 use crate::limits::{MAX_UDP_RESPONSE, UDP_BATCH, UDP_SOCKET_BUFFER, UDP_STOP_CHECK_MS};
 
 /// Running workers. Dropped, they are stopped and waited for.
@@ -29,7 +29,7 @@ pub struct UdpServer {
 
 impl UdpServer {
     /// Binds `address` (port 0: any) and starts `workers` threads, one at least.
-    pub fn start(address: SocketAddr, workers: usize, view: &ViewHandle, alter: Option<Alter>) -> io::Result<Self> {
+    pub fn start(address: SocketAddr, workers: usize, shared: &Server) -> io::Result<Self> {
         // SO_REUSEPORT would let a second server of the same user take half of the queries: look whether one is there.
         drop(bind(address, false)?);
         let first = bind(address, true)?;
@@ -40,8 +40,8 @@ impl UdpServer {
         }
         let mut server = Self { address, stop: Arc::default(), workers: Vec::new() };
         for (number, socket) in sockets.into_iter().enumerate() {
-            let (view, stop) = (Arc::clone(view), Arc::clone(&server.stop));
-            let worker = move || serve(&socket, view, alter, &stop);
+            let (shared, stop) = (shared.clone(), Arc::clone(&server.stop));
+            let worker = move || serve(&socket, &shared, &stop);
             server.workers.push(thread::Builder::new().name(format!("dns-udp-{number}")).spawn(worker)?);
         }
         Ok(server)
@@ -78,8 +78,8 @@ fn bind(address: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
-fn serve(socket: &UdpSocket, view: ViewHandle, alter: Option<Alter>, stop: &AtomicBool) {
-    let mut view = Cache::new(view);
+fn serve(socket: &UdpSocket, server: &Server, stop: &AtomicBool) {
+    let mut view = Cache::new(Arc::clone(&server.view));
     let mut received = Received::new();
     let mut answers: Vec<Vec<u8>> =
         (0..UDP_BATCH).map(|_| Vec::with_capacity(2 * usize::from(MAX_UDP_RESPONSE))).collect();
@@ -88,17 +88,14 @@ fn serve(socket: &UdpSocket, view: ViewHandle, alter: Option<Alter>, stop: &Atom
             wait_out(&error);
             continue;
         }
-        let view = view.load();
+        let (view, now) = (view.load(), seconds_now());
         let mut replies: [Option<&Peer>; UDP_BATCH] = [None; UDP_BATCH];
         for (slot, (query, peer)) in received.datagrams().enumerate() {
-            let transport = Transport::Udp { max: MAX_UDP_RESPONSE };
-            if !may_answer(peer.address()) || !respond(view, query, transport, &mut answers[slot]) {
-                continue;
+            let Some(address) = peer.address().filter(may_answer) else { continue };
+            let client = (Transport::Udp { max: MAX_UDP_RESPONSE }, address.ip());
+            if server.respond(view, query, client, now, &mut answers[slot]) {
+                replies[slot] = Some(peer);
             }
-            if let Some(alter) = alter {
-                alter(&mut answers[slot]);
-            }
-            replies[slot] = Some(peer);
         }
         send_all(socket, &answers, &replies);
     }
@@ -119,7 +116,7 @@ fn send_all(socket: &UdpSocket, answers: &[Vec<u8>], replies: &[Option<&Peer>; U
 
 /// Services that answer whatever they get: a spoofed query from their port would start an endless exchange, or turn
 /// this server against them. Port 0 is nobody's. Another DNS server's port 53 is harmless: replies are not answered.
-fn may_answer(peer: Option<SocketAddr>) -> bool {
+fn may_answer(peer: &SocketAddr) -> bool {
     const ECHO: u16 = 7;
     const DISCARD: u16 = 9;
     const DAYTIME: u16 = 13;
@@ -127,7 +124,7 @@ fn may_answer(peer: Option<SocketAddr>) -> bool {
     const CHARACTER_GENERATOR: u16 = 19;
     const TIME: u16 = 37;
     let reflective = [0, ECHO, DISCARD, DAYTIME, QUOTE_OF_THE_DAY, CHARACTER_GENERATOR, TIME];
-    peer.is_some_and(|peer| !reflective.contains(&peer.port()))
+    !reflective.contains(&peer.port())
 }
 
 /// A timeout is the time to look at the stop flag. Anything else (a pending ICMP error, a lack of memory) passes; the
@@ -144,7 +141,7 @@ fn wait_out(error: &io::Error) {
 mod tests {
     use super::*;
     use crate::directory::rrset::Rtype;
-    use crate::dns::testing::{Ask, Reply, example_view, view_handle};
+    use crate::dns::testing::{Ask, Reply, example_view, server_of};
 
     fn ask(server: &UdpServer, local: &str, message: &[u8]) -> Vec<u8> {
         let socket = UdpSocket::bind(local).unwrap();
@@ -159,8 +156,8 @@ mod tests {
     #[test]
     fn queries_are_answered_over_ipv4_and_ipv6_by_any_worker() {
         for (address, local) in [("127.0.0.1:0", "127.0.0.1:0"), ("[::1]:0", "[::1]:0")] {
-            let view = view_handle(example_view());
-            let server = match UdpServer::start(address.parse().unwrap(), 2, &view, None) {
+            let shared = server_of(example_view());
+            let server = match UdpServer::start(address.parse().unwrap(), 2, &shared) {
                 Ok(server) => server,
                 // A machine without IPv6.
                 Err(error) if local.starts_with('[') => {
@@ -178,18 +175,18 @@ mod tests {
 
     #[test]
     fn a_new_view_is_seen_by_the_next_batch() {
-        let view = view_handle(crate::store::view::View::default());
-        let server = UdpServer::start("127.0.0.1:0".parse().unwrap(), 1, &view, None).unwrap();
+        let shared = server_of(crate::store::view::View::default());
+        let server = UdpServer::start("127.0.0.1:0".parse().unwrap(), 1, &shared).unwrap();
         let query = Ask::new("www.example.", Rtype::A).message();
         assert_eq!(Reply::read(&ask(&server, "127.0.0.1:0", &query)).rcode, 5);
-        view.store(Arc::new(example_view()));
+        shared.view.store(Arc::new(example_view()));
         assert_eq!(Reply::read(&ask(&server, "127.0.0.1:0", &query)).rcode, 0);
     }
 
     #[test]
     fn what_gets_silence_does_not_disturb_the_batch() {
-        let view = view_handle(example_view());
-        let server = UdpServer::start("127.0.0.1:0".parse().unwrap(), 1, &view, None).unwrap();
+        let shared = server_of(example_view());
+        let server = UdpServer::start("127.0.0.1:0".parse().unwrap(), 1, &shared).unwrap();
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         socket.connect(server.address()).unwrap();
@@ -206,18 +203,17 @@ mod tests {
 
     #[test]
     fn a_second_server_on_the_same_address_is_refused() {
-        let view = view_handle(example_view());
-        let first = UdpServer::start("127.0.0.1:0".parse().unwrap(), 2, &view, None).unwrap();
-        let second = UdpServer::start(first.address(), 1, &view, None);
+        let shared = server_of(example_view());
+        let first = UdpServer::start("127.0.0.1:0".parse().unwrap(), 2, &shared).unwrap();
+        let second = UdpServer::start(first.address(), 1, &shared);
         assert_eq!(second.err().map(|error| error.kind()), Some(io::ErrorKind::AddrInUse));
     }
 
     #[test]
     fn reflective_ports_get_no_answer() {
         for port in [0, 7, 9, 13, 17, 19, 37] {
-            assert!(!may_answer(Some(SocketAddr::from(([192, 0, 2, 1], port)))));
+            assert!(!may_answer(&SocketAddr::from(([192, 0, 2, 1], port))));
         }
-        assert!(may_answer(Some(SocketAddr::from(([192, 0, 2, 1], 53)))));
-        assert!(!may_answer(None));
+        assert!(may_answer(&SocketAddr::from(([192, 0, 2, 1], 53))));
     }
 }

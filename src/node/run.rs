@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use arc_swap::ArcSwap;
 use rand_chacha::ChaCha20Rng;
-use rand_core::{OsRng, SeedableRng};
+use rand_core::{OsRng, RngCore, SeedableRng};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
@@ -113,8 +113,11 @@ async fn serve(
         let _ = ended.send(result);
     })?;
 
-    let alter = conduct.alter();
-    let udp = dns::udp::UdpServer::start(config.listen.dns, config.dns_workers, &view, alter)
+    let mut cookie_secret = [0; 16];
+    OsRng.fill_bytes(&mut cookie_secret);
+    let settings = Arc::new(dns::Settings::new(&config.id.to_string(), cookie_secret));
+    let dns = dns::Server { view: Arc::clone(&view), settings, alter: conduct.alter() };
+    let udp = dns::udp::UdpServer::start(config.listen.dns, config.dns_workers, &dns)
         .with_context(|| format!("cannot listen for DNS on {}", config.listen.dns))?;
     let tcp = listen(config.listen.dns, "DNS over TCP").await?;
     let http = listen(config.listen.http, "HTTP").await?;
@@ -135,7 +138,7 @@ async fn serve(
     };
     let served = async {
         tokio::join!(
-            dns::stream::serve_tcp(tcp, Arc::clone(&view), alter),
+            dns::stream::serve_tcp(tcp, dns),
             http::serve(http, http::router(Arc::new(api)), std::future::pending()),
         )
     };

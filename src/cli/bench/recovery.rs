@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, RwLock};
@@ -22,7 +23,7 @@ use crate::directory::name::Name;
 use crate::directory::operation::{Action, Operation, RecordChange, SignedOperation};
 use crate::directory::rrset::{Rrset, Rtype};
 use crate::directory::{Directory, Timestamp};
-use crate::dns::{Transport, respond};
+use crate::dns::{Client, Settings, Transport, respond};
 use crate::limits::{BENCH_PORT_BASE, BENCH_RECOVERY_COMMITS, BENCH_RECOVERY_PAUSE, BENCH_TICK, OPERATION_VALIDITY_MS};
 use crate::node::ceremony::{Deal, Primes};
 use crate::replica::door;
@@ -215,7 +216,10 @@ fn still_serves(shown: &Shown) -> bool {
     const QUERY: &[u8] = b"\x12\x34\0\0\0\x01\0\0\0\0\0\x01\x03www\x05names\x07example\0\0\x01\0\x01\
         \0\0\x29\x10\0\0\0\x80\0\0\0";
     let mut answer = Vec::new();
-    respond(&shown.view.load(), QUERY, Transport::Stream, &mut answer);
+    let settings = Settings::new("bench", [0; 16]);
+    let address = IpAddr::from(Ipv4Addr::LOCALHOST);
+    let client = Client { transport: Transport::Stream, address, now: 0, settings: &settings };
+    respond(&shown.view.load(), QUERY, &client, &mut answer);
     // NOERROR, and the addresses with their signature.
     answer.len() > 12 && answer[3] & 0x0f == 0 && answer[7] >= 2
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
+use rand_core::{OsRng, RngCore};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -53,11 +54,14 @@ impl Args {
         };
         let (apex, names) = (zone.apex().clone(), zone.len());
         let view = View { zones: [(apex.clone(), Arc::new(zone))].into(), ..View::default() };
-        let view = Arc::new(ArcSwap::from_pointee(view));
+        let mut cookie_secret = [0; 16];
+        OsRng.fill_bytes(&mut cookie_secret);
+        let settings = dns::Settings::new("bench", cookie_secret);
+        let server = dns::Server::new(Arc::new(ArcSwap::from_pointee(view)), settings);
         let mut stop = signal(SignalKind::terminate()).map_err(broken)?;
-        let udp = dns::udp::UdpServer::start(self.listen, self.workers, &view, None).map_err(broken)?;
+        let udp = dns::udp::UdpServer::start(self.listen, self.workers, &server).map_err(broken)?;
         let listener = TcpListener::bind(udp.address()).await.map_err(broken)?;
-        let tcp = tokio::spawn(dns::stream::serve_tcp(listener, Arc::clone(&view), None));
+        let tcp = tokio::spawn(dns::stream::serve_tcp(listener, server));
         eprintln!("{apex} with {names} names at {} after {:.1} s", udp.address(), begin.elapsed().as_secs_f64());
         stop.recv().await;
         tcp.abort();
