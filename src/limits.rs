@@ -331,6 +331,10 @@ pub const MAX_QUERY: usize = 4096;
 pub const MAX_QUERY_RECORDS: usize = 4;
 /// CNAME and DNAME records followed in one answer. Resolvers give up at about the same length.
 pub const MAX_CNAME_CHAIN: usize = 8;
+/// Responses a second to one network of clients and question, unless the configuration says otherwise: what NSD has.
+pub const DEFAULT_RATE_LIMIT: u32 = 200;
+/// Accounts of a worker's response rate limiting, 12 bytes each: networks that ask within a second.
+pub const RATE_ACCOUNTS: usize = 1 << 16;
 /// Datagrams taken and sent with one system call: enough to make the call cheap, little enough to stay in cache.
 pub const UDP_BATCH: usize = 32;
 /// Milliseconds after which an idle UDP worker looks whether it shall stop.

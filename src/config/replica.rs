@@ -15,10 +15,12 @@
 //!
 //! [dns]                  # may be left out
 //! workers = 1            # threads that answer UDP
+//! rate_limit = 200       # responses a second to one network of clients and question; 0: no limit
 //! ```
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -26,7 +28,7 @@ use toml::Spanned;
 
 use super::{ConfigError, file};
 use crate::committee::ReplicaId;
-use crate::limits::{MAX_DNS_WORKERS, MAX_REPLICAS};
+use crate::limits::{DEFAULT_RATE_LIMIT, MAX_DNS_WORKERS, MAX_REPLICAS};
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ReplicaConfig {
@@ -38,6 +40,8 @@ pub struct ReplicaConfig {
     /// `host:port` of every other replica.
     pub peers: BTreeMap<ReplicaId, String>,
     pub dns_workers: usize,
+    /// Responses a second over UDP to one network of clients and question.
+    pub dns_rate_limit: Option<NonZeroU32>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -90,12 +94,23 @@ struct Written {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Dns {
+    #[serde(default = "one_worker")]
     workers: Spanned<usize>,
+    #[serde(default = "default_rate_limit")]
+    rate_limit: u32,
+}
+
+fn one_worker() -> Spanned<usize> {
+    Spanned::new(0..0, 1)
+}
+
+fn default_rate_limit() -> u32 {
+    DEFAULT_RATE_LIMIT
 }
 
 impl Default for Dns {
     fn default() -> Self {
-        Self { workers: Spanned::new(0..0, 1) }
+        Self { workers: one_worker(), rate_limit: DEFAULT_RATE_LIMIT }
     }
 }
 
@@ -113,6 +128,7 @@ struct ToWrite<'a> {
 #[derive(Serialize)]
 struct DnsToWrite {
     workers: usize,
+    rate_limit: u32,
 }
 
 impl ReplicaConfig {
@@ -129,7 +145,7 @@ impl ReplicaConfig {
             log: self.log,
             listen: self.listen,
             peers: self.peers.iter().map(|(id, address)| (id.0.to_string(), address.as_str())).collect(),
-            dns: DnsToWrite { workers: self.dns_workers },
+            dns: DnsToWrite { workers: self.dns_workers, rate_limit: self.dns_rate_limit.map_or(0, NonZeroU32::get) },
         };
         let text = toml::to_string_pretty(&written).expect("strings, numbers and tables are TOML");
         file::write_new(path, text.as_bytes(), 0o644)
@@ -148,6 +164,7 @@ impl Written {
         if !(1..=MAX_DNS_WORKERS).contains(&workers) {
             return Err((self.dns.workers.span(), format!("workers is {workers}, of 1 to {MAX_DNS_WORKERS}")));
         }
+        let dns_rate_limit = NonZeroU32::new(self.dns.rate_limit);
         let listen = *self.listen.get_ref();
         if listen.http == listen.peers || listen.http == listen.dns || listen.peers == listen.dns {
             return Err((self.listen.span(), "dns, http and peers need an address or port of their own each".into()));
@@ -163,7 +180,7 @@ impl Written {
             peers.insert(peer, address.into_inner());
         }
         let data = path.parent().unwrap_or(Path::new("")).join(self.data);
-        Ok(ReplicaConfig { id, data, log: self.log, listen, peers, dns_workers: workers })
+        Ok(ReplicaConfig { id, data, log: self.log, listen, peers, dns_workers: workers, dns_rate_limit })
     }
 }
 

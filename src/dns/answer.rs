@@ -15,7 +15,7 @@
 
 use super::denial::Proofs;
 use super::lookup::{Place, Wildcard, place};
-use super::options::{Client, Options};
+use super::options::{Client, MalformedCookie, Options};
 use super::query::{CLASS_CHAOS, CLASS_IN, Query};
 use super::response::{ExtendedError, Full, Owner, Rcode, Response, Section};
 use crate::directory::name_ref::{NameBuffer, NameRef};
@@ -24,15 +24,27 @@ use crate::directory::zone::{NodeRef, RrsetRef, SignedZone};
 use crate::limits::MAX_CNAME_CHAIN;
 use crate::store::view::View;
 
-/// Writes the response to `query` into `out`, which is cleared. Never longer than the transport allows.
-pub fn answer(view: &View, query: &Query<'_>, client: &Client<'_>, out: &mut Vec<u8>) {
-    let asked = Options::asked(query.edns.as_ref(), client);
-    let is_malformed = asked.is_err();
-    let options = asked.map(|(options, _)| options).unwrap_or_default();
-    let response = Response::new(query, client.transport, options, out);
-    if is_malformed {
-        return response.finish(Rcode::FORMERR);
+/// Writes the response to `query` into `out`, which is cleared. Never longer than the transport allows. Whether the client
+/// has shown that its address is its own.
+pub fn answer(view: &View, query: &Query<'_>, client: &Client<'_>, out: &mut Vec<u8>) -> bool {
+    match Options::asked(query.edns.as_ref(), client) {
+        Ok((options, proven)) => {
+            let response = Response::new(query, client.transport, options, out);
+            if client.over_limit {
+                response.truncated()
+            } else {
+                answer_question(view, query, client, response)
+            }
+            proven
+        }
+        Err(MalformedCookie) => {
+            Response::new(query, client.transport, Options::default(), out).finish(Rcode::FORMERR);
+            false
+        }
     }
+}
+
+fn answer_question(view: &View, query: &Query<'_>, client: &Client<'_>, response: Response<'_>) {
     if query.edns.is_some_and(|edns| edns.version > 0) {
         return response.finish(Rcode::BADVERS);
     }

@@ -32,13 +32,14 @@ pub mod misbehave;
 pub mod options;
 pub mod query;
 mod response;
+pub mod rrl;
 pub mod stream;
 #[cfg(test)]
 mod testing;
 pub mod udp;
 mod udp_syscalls;
 
-use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -61,26 +62,21 @@ pub type Alter = fn(&mut Vec<u8>);
 pub struct Server {
     pub view: ViewHandle,
     pub settings: Arc<Settings>,
+    /// Responses a second over UDP to one network of clients and question ([`rrl`]).
+    pub rate_limit: Option<NonZeroU32>,
     pub alter: Option<Alter>,
 }
 
 impl Server {
+    /// Without response rate limiting.
     pub fn new(view: ViewHandle, settings: Settings) -> Self {
-        Self { view, settings: Arc::new(settings), alter: None }
+        Self { view, settings: Arc::new(settings), rate_limit: None, alter: None }
     }
 
     /// As [`respond`], for one client of this server.
-    fn respond(
-        &self,
-        view: &View,
-        message: &[u8],
-        (transport, address): (Transport, IpAddr),
-        now: u32,
-        out: &mut Vec<u8>,
-    ) -> bool {
-        let client = Client { transport, address, now, settings: &self.settings };
-        let replied = respond(view, message, &client, out);
-        if let Some(alter) = self.alter.filter(|_| replied) {
+    fn respond(&self, view: &View, message: &[u8], client: &Client<'_>, out: &mut Vec<u8>) -> Replied {
+        let replied = respond(view, message, client, out);
+        if let Some(alter) = self.alter.filter(|_| replied != Replied::Not) {
             alter(out);
         }
         replied
@@ -93,17 +89,29 @@ fn seconds_now() -> u32 {
     since.as_secs() as u32
 }
 
-/// Answers one message. `out` is cleared and holds the reply; false if there must be none.
+/// Whether there is a reply.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Replied {
+    Not,
+    Yes {
+        /// The client has shown that its address is its own.
+        proven: bool,
+    },
+}
+
+/// Answers one message. `out` is cleared and holds the reply, if there may be one.
 ///
 /// Total: any bytes are a message, and the reply is never longer than the transport allows.
-pub fn respond(view: &View, message: &[u8], client: &Client<'_>, out: &mut Vec<u8>) -> bool {
+pub fn respond(view: &View, message: &[u8], client: &Client<'_>, out: &mut Vec<u8>) -> Replied {
     match query::parse(message) {
-        Ok(query) => answer(view, &query, client, out),
+        Ok(query) => Replied::Yes { proven: answer(view, &query, client, out) },
         Err(Refusal::Silence) => {
             out.clear();
-            return false;
+            Replied::Not
         }
-        Err(Refusal::Reply(rcode)) => response::refuse(message, rcode, out),
+        Err(Refusal::Reply(rcode)) => {
+            response::refuse(message, rcode, out);
+            Replied::Yes { proven: false }
+        }
     }
-    true
 }

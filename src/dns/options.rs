@@ -40,6 +40,8 @@ pub struct Client<'a> {
     /// Seconds since 1970, modulo 2³².
     pub now: u32,
     pub settings: &'a Settings,
+    /// It gets no more than TC, which makes a resolver come back over TCP ([`super::rrl`]).
+    pub over_limit: bool,
 }
 
 /// The options of a reply.

@@ -20,7 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::{Server, Transport, seconds_now};
+use super::{Client, Replied, Server, Transport, seconds_now};
 use crate::limits::{
     DNS_STREAM_IDLE_SECONDS, DNS_STREAM_TOTAL_SECONDS, DNS_STREAM_WRITE_BUFFER, DNS_STREAM_WRITE_SECONDS,
     MAX_DNS_CONNECTIONS, MAX_DNS_CONNECTIONS_PER_CLIENT, MAX_QUERY,
@@ -95,7 +95,10 @@ impl Pending {
                 break;
             }
             let Some(query) = rest.get(..length) else { break };
-            open = server.respond(&view, query, (Transport::Stream, self.client), now, &mut message);
+            let settings = &*server.settings;
+            let (transport, address) = (Transport::Stream, self.client);
+            let client = Client { transport, address, now, settings, over_limit: false };
+            open = server.respond(&view, query, &client, &mut message) != Replied::Not;
             if open {
                 // An answer is never longer than a stream message; an altered one that is has no business here.
                 let length = u16::try_from(message.len()).unwrap_or_default();

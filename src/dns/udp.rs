@@ -14,10 +14,12 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use arc_swap::Cache;
+use rand_core::{OsRng, RngCore};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::rrl::{Limiter, Verdict};
 use super::udp_syscalls::{Peer, Received, ignore_path_mtu, send};
-use super::{Server, Transport, seconds_now};
+use super::{Client, Replied, Server, Transport, seconds_now};
 use crate::limits::{MAX_UDP_RESPONSE, UDP_BATCH, UDP_SOCKET_BUFFER, UDP_STOP_CHECK_MS};
 
 /// Running workers. Dropped, they are stopped and waited for.
@@ -80,6 +82,11 @@ fn bind(address: SocketAddr, shared: bool) -> io::Result<UdpSocket> {
 
 fn serve(socket: &UdpSocket, server: &Server, stop: &AtomicBool) {
     let mut view = Cache::new(Arc::clone(&server.view));
+    let mut limiter = server.rate_limit.map(|rate| {
+        let mut secret = [0; 16];
+        OsRng.fill_bytes(&mut secret);
+        Limiter::new(rate.get(), secret)
+    });
     let mut received = Received::new();
     let mut answers: Vec<Vec<u8>> =
         (0..UDP_BATCH).map(|_| Vec::with_capacity(2 * usize::from(MAX_UDP_RESPONSE))).collect();
@@ -92,10 +99,19 @@ fn serve(socket: &UdpSocket, server: &Server, stop: &AtomicBool) {
         let mut replies: [Option<&Peer>; UDP_BATCH] = [None; UDP_BATCH];
         for (slot, (query, peer)) in received.datagrams().enumerate() {
             let Some(address) = peer.address().filter(may_answer) else { continue };
-            let client = (Transport::Udp { max: MAX_UDP_RESPONSE }, address.ip());
-            if server.respond(view, query, client, now, &mut answers[slot]) {
-                replies[slot] = Some(peer);
+            let transport = Transport::Udp { max: MAX_UDP_RESPONSE };
+            let settings = &*server.settings;
+            let client = Client { transport, address: address.ip(), now, settings, over_limit: false };
+            let answer = &mut answers[slot];
+            let verdict = match (server.respond(view, query, &client, answer), &mut limiter) {
+                (Replied::Not, _) => Verdict::Drop,
+                (Replied::Yes { proven: false }, Some(limiter)) => limiter.judge(client.address, query, answer, now),
+                (Replied::Yes { .. }, _) => Verdict::Send,
+            };
+            if verdict == Verdict::Truncate {
+                server.respond(view, query, &Client { over_limit: true, ..client }, answer);
             }
+            replies[slot] = (verdict != Verdict::Drop).then_some(peer);
         }
         send_all(socket, &answers, &replies);
     }

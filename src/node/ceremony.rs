@@ -14,6 +14,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,7 +39,7 @@ use crate::crypto::frost;
 use crate::crypto::shoup::{self, RsaPublic, RsaSecret, SafePrime, generate_safe_prime};
 use crate::directory::master::ZoneFile;
 use crate::directory::name::Name;
-use crate::limits::{DNSKEY_TTL, RSA_PRIME_BITS};
+use crate::limits::{DEFAULT_RATE_LIMIT, DNSKEY_TTL, RSA_PRIME_BITS};
 use crate::replica::genesis::{Authority, Genesis, GenesisZone};
 use crate::signing::rrsig::{dnskey_text, ds_text};
 use crate::store::rocks::RocksStore;
@@ -257,6 +258,7 @@ fn write_replica(
         listen: ports(port_base, bundle.id)?,
         peers,
         dns_workers: 1,
+        dns_rate_limit: NonZeroU32::new(DEFAULT_RATE_LIMIT),
     };
     config.write(&home.join("replica.toml"))?;
     bundle.write(&home.join("secrets.key"))?;

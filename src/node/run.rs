@@ -116,7 +116,8 @@ async fn serve(
     let mut cookie_secret = [0; 16];
     OsRng.fill_bytes(&mut cookie_secret);
     let settings = Arc::new(dns::Settings::new(&config.id.to_string(), cookie_secret));
-    let dns = dns::Server { view: Arc::clone(&view), settings, alter: conduct.alter() };
+    let dns =
+        dns::Server { view: Arc::clone(&view), settings, rate_limit: config.dns_rate_limit, alter: conduct.alter() };
     let udp = dns::udp::UdpServer::start(config.listen.dns, config.dns_workers, &dns)
         .with_context(|| format!("cannot listen for DNS on {}", config.listen.dns))?;
     let tcp = listen(config.listen.dns, "DNS over TCP").await?;
