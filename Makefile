@@ -7,6 +7,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 PACKAGES := build-essential clang libclang-dev pkg-config bind9-dnsutils bind9-utils unbound openssl curl procps
+# What the tests set beside ours, and nothing else needs.
+TEST_PACKAGES := nsd knot
 
 # RocksDB's C++ takes ten minutes to compile. Its archive is kept outside the clone and linked from there.
 ROCKSDB_VERSION := $(shell sed -n '/^name = "librocksdb-sys"/{n;s/version = "\(.*\)"/\1/p}' Cargo.lock)
@@ -28,7 +30,7 @@ help:
 
 # Asks for what is missing, once; does nothing when all is there.
 setup:
-	@missing=$$(for package in $(PACKAGES); do dpkg-query -W -f='$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || echo $$package; done); \
+	@missing=$$(for package in $(PACKAGES) $(if $(filter test,$(MAKECMDGOALS)),$(TEST_PACKAGES)); do dpkg-query -W -f='$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || echo $$package; done); \
 	if [ -n "$$missing" ]; then \
 	  echo "installing: $$missing"; \
 	  if [ $$(id -u) = 0 ]; then as_root=; else as_root=sudo; fi; \

@@ -8,7 +8,7 @@
 //! - ANY gives one RRset (RFC 8482 §4.1); RRSIG gives all signatures at the name.
 //! - A CNAME is followed within its zone only, [`MAX_CNAME_CHAIN`] times at most; the response code is that of the last
 //!   name reached (RFC 6604). A loop ends the chain without an error.
-//! - Addresses of the servers in an answer of NS type are added at the root only, for priming (RFC 8109).
+//! - Addresses are added to referrals, and to the zone's own NS records (at the root: priming, RFC 8109), as far as they fit.
 //! - A replica that lost its state answers SERVFAIL, "not ready" (RFC 8914 §4.15), until it has a signed one again.
 //! - The Chaos class knows `version.bind` and `version.server`, which say `torrens` and nothing that helps an attacker, and
 //!   `id.server` and `hostname.bind`, which say what NSID does.
@@ -64,7 +64,8 @@ fn answer_question(view: &View, query: &Query<'_>, client: &Client<'_>, response
     };
     let signed = query.edns.is_some_and(|edns| edns.dnssec_ok);
     let proofs = Proofs::new(zone, signed);
-    let mut walk = Walk { zone, rtype: query.rtype, signed, proofs, redirects: Vec::new(), response };
+    let mut walk =
+        Walk { zone, rtype: query.rtype, signed, proofs, redirects: Vec::new(), apex_servers: None, response };
     match walk.message(&query.name) {
         Ok(rcode) => walk.response.finish(rcode),
         Err(Full) => walk.response.truncated(),
@@ -115,6 +116,8 @@ struct Walk<'v, 'o> {
     proofs: Proofs<'v>,
     /// DNAME records that stand in the answer already.
     redirects: Vec<RrsetRef<'v>>,
+    /// NS records of the apex, if they are the answer.
+    apex_servers: Option<RrsetRef<'v>>,
     response: Response<'o>,
 }
 
@@ -153,8 +156,8 @@ impl<'v> Walk<'v, '_> {
             }
             End::Answered => {
                 self.proofs.write(&mut self.response)?;
-                if self.rtype == Rtype::NS && self.zone.apex().is_root() && name.as_ref().is_root() {
-                    self.priming_addresses();
+                if self.rtype == Rtype::NS {
+                    self.addresses_of_servers();
                 }
                 Ok(Rcode::NOERROR)
             }
@@ -234,6 +237,8 @@ impl<'v> Walk<'v, '_> {
         }
         // The type before the alias: KEY and NSEC stand beside a CNAME (RFC 2181 §10.1, RFC 4034 §4).
         if let Some(found) = node.get(self.rtype) {
+            self.apex_servers =
+                Some(found).filter(|_| self.rtype == Rtype::NS && node.owner() == self.zone.apex().as_ref());
             return self.found(found);
         }
         let Some(alias) = node.get(Rtype::CNAME) else { return self.no_data(node) };
@@ -318,8 +323,9 @@ impl<'v> Walk<'v, '_> {
         Ok(())
     }
 
-    fn priming_addresses(&mut self) {
-        let Some(servers) = self.zone.rrset(self.zone.apex(), Rtype::NS) else { return };
+    /// Of the zone's own servers, if they are the answer.
+    fn addresses_of_servers(&mut self) {
+        let Some(servers) = self.apex_servers.take() else { return };
         for target in servers.rdatas().filter_map(NameRef::from_canonical) {
             if self.addresses(target).is_err() {
                 break;

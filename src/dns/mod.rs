@@ -5,13 +5,15 @@
 //! stream (TCP framing; TLS wraps it)  ─┴▶ respond ─▶ query::parse ─▶ answer ─▶ lookup, denial ─▶ response
 //! ```
 //!
-//! Where the time goes, with 100,000 signed names: about 2.5 µs for a positive answer and 4.5 µs for NXDOMAIN, three
-//! quarters of it in searches, where each of seventeen steps misses the cache on the name compared; an NXDOMAIN makes
-//! seven searches. The rest is parsing and writing.
+//! A question for a name that exists takes one search of its zone, one for a name that does not two: numbers that lie side
+//! by side are compared, and the name found is read from where its records lie ([`crate::directory::zone`]). What is found is
+//! copied; nothing is put together but the header and the owners' names.
 //!
 //! Everything read comes from a [`View`]: immutable, published as a whole. Nothing here signs, waits or knows of the
 //! order. An answer allocates nothing unless it follows a CNAME: names lie on the stack, bytes go to the transport's
 //! buffer.
+//!
+//! `tests/differential` sets the answers beside NSD's and Knot's.
 //!
 //! Deviations, beside those that each file lists: TSIG and SIG(0) of a query are not looked at, UPDATE and NOTIFY get
 //! NOTIMP, zone transfers REFUSED.

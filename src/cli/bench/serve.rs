@@ -1,7 +1,7 @@
 //! `torrens bench serve`
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,10 +14,11 @@ use super::broken;
 use crate::cli::output::{Failure, Report};
 use crate::directory::master::parse_signed_zone;
 use crate::directory::name::Name;
+use crate::directory::zone::SignedZone;
 use crate::dns;
 use crate::store::view::View;
 
-/// The DNS server alone, over a zone that somebody else signed: what the harness sets beside Knot and NSD
+/// The DNS server alone, over zones that somebody else signed: what is set beside Knot and NSD
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Everything but the zone's origin is what a replica runs: the view, the answers, the sockets. It ends on SIGTERM.
@@ -26,10 +27,10 @@ Examples:
   torrens bench serve --zone example.signed --listen 127.0.0.1:5300
   torrens bench serve --zone root.zone --origin . --listen 127.0.0.1:5300 --workers 2")]
 pub struct Args {
-    /// Master file of the zone, with RRSIG and NSEC records
-    #[arg(long, value_name = "FILE")]
-    zone: PathBuf,
-    /// What relative names in the file are relative to
+    /// Master file of a zone, with RRSIG and NSEC records; several are served together
+    #[arg(long, value_name = "FILE", required = true)]
+    zone: Vec<PathBuf>,
+    /// What relative names in the files are relative to
     #[arg(long, value_name = "NAME", default_value = ".", value_parser = origin)]
     origin: Name,
     #[arg(long, value_name = "ADDRESS:PORT")]
@@ -43,17 +44,24 @@ fn origin(text: &str) -> Result<Name, String> {
     Name::parse(text, Some(&Name::root())).map_err(|error| error.to_string())
 }
 
+fn read(path: &Path, origin: &Name) -> Result<SignedZone, Failure> {
+    let file = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|error| broken(format!("{file}: {error}")))?;
+    let mut loader = |path: &str| std::fs::read_to_string(path).map_err(|error| error.to_string());
+    parse_signed_zone(&text, &file, Some(origin.clone()), &mut loader).map_err(broken)
+}
+
 impl Args {
     pub async fn run(self) -> Result<Report, Failure> {
         let begin = Instant::now();
-        let zone = {
-            let file = self.zone.display().to_string();
-            let text = std::fs::read_to_string(&self.zone).map_err(|error| broken(format!("{file}: {error}")))?;
-            let mut loader = |path: &str| std::fs::read_to_string(path).map_err(|error| error.to_string());
-            parse_signed_zone(&text, &file, Some(self.origin), &mut loader).map_err(broken)?
-        };
-        let (apex, names) = (zone.apex().clone(), zone.len());
-        let view = View { zones: [(apex.clone(), Arc::new(zone))].into(), ..View::default() };
+        let zones = self.zone.iter().map(|file| read(file, &self.origin)).collect::<Result<Vec<_>, _>>()?;
+        let names: usize = zones.iter().map(SignedZone::len).sum();
+        let served = format!(
+            "{} with {names} names",
+            zones.iter().map(|zone| zone.apex().to_string()).collect::<Vec<_>>().join(" ")
+        );
+        let zones = zones.into_iter().map(|zone| (zone.apex().clone(), Arc::new(zone))).collect();
+        let view = View { zones, ..View::default() };
         let mut cookie_secret = [0; 16];
         OsRng.fill_bytes(&mut cookie_secret);
         let settings = dns::Settings::new("bench", cookie_secret);
@@ -62,7 +70,7 @@ impl Args {
         let udp = dns::udp::UdpServer::start(self.listen, self.workers, &server).map_err(broken)?;
         let listener = TcpListener::bind(udp.address()).await.map_err(broken)?;
         let tcp = tokio::spawn(dns::stream::serve_tcp(listener, server));
-        eprintln!("{apex} with {names} names at {} after {:.1} s", udp.address(), begin.elapsed().as_secs_f64());
+        eprintln!("{served} at {} after {:.1} s", udp.address(), begin.elapsed().as_secs_f64());
         stop.recv().await;
         tcp.abort();
         Ok(Report::accepted("", serde_json::Value::Null))
