@@ -65,6 +65,7 @@ simulate: setup $(ROCKSDB_DIR)/librocksdb.a
 twins: setup $(ROCKSDB_DIR)/librocksdb.a
 	$(CARGO) run --quiet --features misbehave,fixtures -- simulate --twins --seed $(SEED) --count $(SCENARIOS)
 
+# Prints a line for each as it is found; `src/mutants.rs` says how to choose some.
 mutants: setup $(ROCKSDB_DIR)/librocksdb.a
 	$(CARGO) test --lib --features misbehave,fixtures,mutants no_planted_bug_survives -- --nocapture
 
