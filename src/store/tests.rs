@@ -478,3 +478,14 @@ fn a_reader_sees_what_the_writer_commits() {
     let read = std::thread::spawn(move || reader.get(Table::Outcome, b"k")).join().unwrap();
     assert_eq!(read, Ok(Some(b"v".to_vec())));
 }
+
+/// Found by chance, one run in many: the database did not open again after a crash, since the last durable write, which let
+/// go of no rounds at all, had a number and left no trace.
+#[test]
+fn letting_go_of_no_rounds_is_no_write_that_can_be_missed() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = RocksStore::create(directory.path(), NETWORK, b"genesis").unwrap();
+    store.commit(Batch { prune_blocks_below: Some(0), ..Batch::default() }, Durability::Sync).unwrap();
+    let crashed = copy(directory.path());
+    RocksStore::open(crashed.path(), NETWORK).unwrap();
+}
