@@ -82,7 +82,7 @@
 //! parent, and a further one than there are replicas only if a block of another author leads to it; blocks without parents
 //! have an allowance per author; ordered blocks shrink to a digest. Blocks of past rounds that an author left out wait
 //! outside once it has [`MAX_UNORDERED_BYTES`] in the graph that are not ordered, unless another author's block leads to
-//! them.
+//! them, or one of whoever sent them waits for its past.
 //!
 //! Dropping makes no two correct replicas differ for good. A block that counts for one correct replica is in the past of a
 //! block of its own, since it names what it has as parents. When that block reaches another replica, what it lacks of the
@@ -187,6 +187,9 @@ pub struct Commit {
     pub rows: Vec<Row>,
 }
 
+/// A block that waited for its parents, and who sent it.
+type Freed = (Arc<VerifiedBlock>, ReplicaSet);
+
 /// One replica's view of the order.
 pub struct Order {
     public: Arc<OrderPublic>,
@@ -287,7 +290,7 @@ impl Order {
         if let Some(fault) = self.equivocation(&block) {
             self.accuse(fault, effects);
         }
-        if self.may_enter(&block) {
+        if self.may_enter(&block, [from].into_iter().collect()) {
             self.place(from, block, effects);
         }
     }
@@ -350,12 +353,14 @@ impl Order {
     }
 
     /// A corrupt author could fill the memory with blocks of rounds that it left out, since they stay until they are
-    /// ordered. Blocks that the next round needs always have room, and so have those that another author's block leads to.
-    fn may_enter(&self, block: &VerifiedBlock) -> bool {
+    /// ordered. Blocks that the next round needs always have room, and so have those that another author's block leads to, or
+    /// may lead to: who sent it has a block here that waits for its past.
+    fn may_enter(&self, block: &VerifiedBlock, senders: ReplicaSet) -> bool {
         let reference = block.reference();
         let bytes = self.unordered_bytes[reference.author.index()] + block.bytes().len();
         let has_room = reference.round >= self.dag.quorum_round() || bytes <= MAX_UNORDERED_BYTES;
-        self.is_welcome(&reference) && (has_room || self.suspended.is_wanted(&reference))
+        let is_owed = || senders.iter().any(|sender| sender != reference.author && self.suspended.awaits(sender));
+        self.is_welcome(&reference) && (has_room || self.suspended.is_wanted(&reference) || is_owed())
     }
 
     /// Puts a block into the graph, or keeps it until its parents are there.
@@ -376,11 +381,11 @@ impl Order {
 
     /// Inserts a block whose parents are there, and then all that waited for it.
     fn insert(&mut self, block: Arc<VerifiedBlock>, effects: &mut Vec<Effect>) {
-        let mut ready = vec![block];
+        let mut ready = vec![(block, ReplicaSet::EMPTY)];
         let mut first = true;
-        while let Some(block) = ready.pop() {
+        while let Some((block, senders)) = ready.pop() {
             let reference = block.reference();
-            let welcome = std::mem::take(&mut first) || self.may_enter(&block);
+            let welcome = std::mem::take(&mut first) || self.may_enter(&block, senders);
             if reference.round <= self.dag.floor() || !welcome {
                 continue;
             }
@@ -421,7 +426,7 @@ impl Order {
             if freed.is_empty() {
                 return;
             }
-            for block in freed {
+            for (block, _) in freed {
                 self.insert(block, effects);
             }
         }
@@ -456,7 +461,7 @@ impl Order {
 
     /// Emits what `leader` commits. Everything here follows from the leader's history, its extent and the commits before. Also
     /// returns the blocks that come free because parents fell below the floor.
-    fn commit(&mut self, slot: Slot, leader: Handle, extent: Extent) -> (Commit, Vec<Arc<VerifiedBlock>>) {
+    fn commit(&mut self, slot: Slot, leader: Handle, extent: Extent) -> (Commit, Vec<Freed>) {
         let committee = &self.public.committee.clone();
         let coin = *self.coins.get(slot.round).expect("a round's leaders are known by its coin");
         let agreed_time = sequence::agreed_time(&self.dag, committee, leader, self.cursor.agreed_time);
@@ -508,7 +513,7 @@ impl Order {
         lately.fold(ReplicaSet::EMPTY, |alive, round| alive.union(ordered(round)))
     }
 
-    fn collect_garbage(&mut self, leader_round: u64, floor: u64, rows: &mut Vec<Row>) -> Vec<Arc<VerifiedBlock>> {
+    fn collect_garbage(&mut self, leader_round: u64, floor: u64, rows: &mut Vec<Row>) -> Vec<Freed> {
         self.coins.collect_garbage(leader_round, floor);
         self.dag.compact(leader_round.saturating_sub(KEPT_ROUNDS));
         if floor <= self.dag.floor() {

@@ -19,8 +19,8 @@
 //! stays; what it lacks is among the first names that s's blocks lack, or is held and leads to such names, and s, asked for
 //! them, sends them: each enters, or waits and is lower than m. Rounds do not go down for ever. So blocks of b's past enter as
 //! long as some are missing, and there are finitely many. What s sends and waits here already, sent by somebody else, counts as
-//! sent by s too ([`Suspended::sent_again`]). What the graph itself has no room for ([`super::MAX_UNORDERED_BYTES`]) is not
-//! covered by this.
+//! sent by s too ([`Suspended::sent_again`]). The graph has room for all of it, however much its author has there already:
+//! what s sends of others counts as wanted as long as b waits ([`Suspended::awaits`]).
 //!
 //! A replica that loses its disk may have shown a block whose parent, another of its own, reached nobody: then no one has
 //! the parent any more. A waiting block that its author has spoken after without leading to it is such a forgotten one, or
@@ -152,6 +152,14 @@ impl Suspended {
         (true, fresh)
     }
 
+    /// Whether a block waits here for its past that `replica` made, or sent for somebody else: what it sends of others may be
+    /// that past. One corrupt replica gains no room by this, since only correct ones' blocks are others' to it; two can vouch
+    /// for each other anyhow ([`Self::is_wanted`]).
+    pub fn awaits(&self, replica: ReplicaId) -> bool {
+        let mut waiting = self.by_author.iter().flatten();
+        waiting.any(|(block, waiting)| block.author == replica || waiting.senders.contains(replica))
+    }
+
     /// `from` sent a block that waits here already.
     pub fn sent_again(&mut self, from: ReplicaId, reference: &BlockRef) {
         if let Some(waiting) = self.by_author.get_mut(reference.author.index()).and_then(|own| own.get_mut(reference)) {
@@ -232,8 +240,9 @@ impl Suspended {
         }
     }
 
-    /// The block is in the graph, or below its floor: the blocks that waited for nothing else come free.
-    pub fn resolve(&mut self, reference: &BlockRef) -> Vec<Arc<VerifiedBlock>> {
+    /// The block is in the graph, or below its floor: the blocks that waited for nothing else come free, with those who sent
+    /// them.
+    pub fn resolve(&mut self, reference: &BlockRef) -> Vec<(Arc<VerifiedBlock>, ReplicaSet)> {
         let mut free = Vec::new();
         let Some(entry) = self.missing.remove(reference) else { return free };
         for child in entry.children {
@@ -241,14 +250,14 @@ impl Suspended {
             let waiting = self.by_author[author].get_mut(&child).expect("children are suspended");
             waiting.missing.remove(reference);
             if waiting.missing.is_empty() {
-                free.extend(self.remove(&child).map(|waiting| waiting.block));
+                free.extend(self.remove(&child).map(|waiting| (waiting.block, waiting.senders)));
             }
         }
         free
     }
 
     /// Rounds up to `floor` are gone: drops blocks of those rounds, frees blocks that waited for parents there.
-    pub fn raise_floor(&mut self, floor: u64) -> Vec<Arc<VerifiedBlock>> {
+    pub fn raise_floor(&mut self, floor: u64) -> Vec<(Arc<VerifiedBlock>, ReplicaSet)> {
         let below = |reference: &BlockRef| reference.round <= floor;
         for author in 0..self.by_author.len() {
             while let Some(oldest) = self.by_author[author].first_key_value().map(|(oldest, _)| *oldest).filter(below) {

@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 
 use super::*;
-use crate::limits::MAX_SUSPENDED_BLOCKS;
+use crate::limits::{MAX_PAYLOAD, MAX_SUSPENDED_BLOCKS, MAX_UNORDERED_BYTES};
 
 const CORRECT: std::ops::Range<u8> = 0..5;
-const HIDDEN: u64 = 10;
-const ROUNDS: u64 = 60;
+const HIDDEN: u64 = 40;
+const ROUNDS: u64 = 90;
 
 fn invented(round: u64, salt: u64) -> Vec<BlockRef> {
     let digest = |author: u8| hash("invented", &[&salt.to_be_bytes(), &[author]]);
@@ -38,8 +38,30 @@ fn graph(keys: &Keys) -> (Vec<Arc<VerifiedBlock>>, Vec<Arc<VerifiedBlock>>, Arc<
     (shown, hidden, keys.block(ROUNDS + 1, r(1), &before, b"x"))
 }
 
+/// Shows `order` alone blocks of the rounds before, which are never ordered, until there is no room for another.
+fn fill(keys: &Keys, order: &mut Order, author: ReplicaId) {
+    let before = order.unordered_bytes();
+    for round in 6..HIDDEN {
+        let room = MAX_UNORDERED_BYTES - (order.unordered_bytes() - before);
+        let block = |payload: usize| keys.block(round, author, &[], &vec![7; payload]);
+        let overhead = block(MAX_PAYLOAD).bytes().len() - MAX_PAYLOAD;
+        let _ = order.receive(author, block(MAX_PAYLOAD.min(room.saturating_sub(overhead)).max(1)));
+    }
+    let room = MAX_UNORDERED_BYTES - (order.unordered_bytes() - before);
+    assert!(room < 16, "room for {room} bytes");
+}
+
 #[test]
 fn two_colluders_cannot_crowd_out_what_a_correct_replicas_block_needs() {
+    what_a_correct_replicas_block_needs_comes(false);
+}
+
+#[test]
+fn nor_by_taking_all_the_room_that_their_own_blocks_have() {
+    what_a_correct_replicas_block_needs_comes(true);
+}
+
+fn what_a_correct_replicas_block_needs_comes(filled: bool) {
     let keys = Keys::new(7, WaveLength::Five, 10_000);
     let (shown, hidden, block) = graph(&keys);
     let (mut informed, mut order) = (keys.fresh(r(1)), keys.fresh(r(0)));
@@ -49,6 +71,10 @@ fn two_colluders_cannot_crowd_out_what_a_correct_replicas_block_needs() {
     }
     for made in &hidden {
         let _ = informed.receive(made.author(), Arc::clone(made));
+    }
+    if filled {
+        fill(&keys, &mut order, r(5));
+        fill(&keys, &mut order, r(6));
     }
     for junk in crowd(&keys, r(5), 0..200).chain(crowd(&keys, r(6), 0..200)) {
         let _ = order.receive(junk.author(), junk);
