@@ -5,6 +5,9 @@
 //! before each step RocksDB is made to forget its blocks, indexes among them; what the step reads is not put back. Whoever
 //! reads a block in between takes it from the disk too. Every block's checksum is verified, and every value's.
 //!
+//! Reading writes nothing, but for the time of the first reading of a new file, which most file systems note once
+//! (`relatime`; `noatime` has none).
+//!
 //! Rows that are not in a sorted file yet are in memory and in the log. The log is judged when the database is opened
 //! (the `journal` module), and a compaction verifies what it reads: what it finds damaged fails the next write.
 
