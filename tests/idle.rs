@@ -8,9 +8,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use support::eventually;
-use torrens::limits::SCRUB_PAUSE;
 use support::process::Run;
 use support::testbed::Testbed;
+use torrens::limits::SCRUB_PAUSE;
 
 /// Several times as long as any timer of links, retries, flushes and the database, and longer than the scrubber pauses.
 const WATCHED: Duration = Duration::from_secs(20);
