@@ -19,6 +19,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`limits`], [`committee`], [`codec`], [`rows`] | every bound; quorums and kernels; canonical bytes; rows to store |
+//! | [`access`] | networks of clients, as operators write them |
 //! | [`mutants`] | planted bugs, in test builds only: what the simulators have to find |
 //! | [`crypto`] | schemes only: coin, FROST, threshold RSA, BLS12-381 (heads, sealing), Ed25519, digests |
 //! | [`order`] | the DAG, its commit rule, coin-drawn leaders, start-up and recovery |
@@ -42,6 +43,7 @@
 //! Functional core: `order`, `directory`, `ca`, `signing`, `replica` take values and give values; they have no clock,
 //! socket, disk, thread or hash-map order. Start reading at [`order`], then [`directory`], then [`replica`].
 
+pub mod access;
 pub mod ca;
 pub mod cli;
 pub mod client;

@@ -6,6 +6,7 @@ use std::path::Path;
 /// Modules, each with the modules of this crate that it may import.
 const LAYERS: &[(&str, &[&str])] = &[
     ("limits", &[]),
+    ("access", &[]),
     ("rows", &[]),
     ("codec", &["limits"]),
     ("committee", &["limits"]),
@@ -20,9 +21,9 @@ const LAYERS: &[(&str, &[&str])] = &[
         "sim",
         &["replica", "store", "order", "directory", "ca", "signing", "crypto", "committee", "codec", "limits", "rows"],
     ),
-    ("config", &["crypto", "committee", "codec", "limits", "directory"]),
+    ("config", &["access", "crypto", "committee", "codec", "limits", "directory"]),
     ("peer", &["replica", "store", "crypto", "committee", "codec", "limits", "config"]),
-    ("dns", &["store::view", "directory", "limits"]),
+    ("dns", &["access", "store::view", "directory", "limits"]),
     ("http", &["replica", "store", "directory", "crypto", "codec", "committee", "limits"]),
     ("client", &["replica", "directory", "ca", "crypto", "codec", "committee", "limits", "config"]),
 ];

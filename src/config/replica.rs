@@ -16,6 +16,7 @@
 //! [dns]                  # may be left out
 //! workers = 1            # threads that answer UDP
 //! rate_limit = 200       # responses a second to one network of clients and question; 0: no limit
+//! transfers = []         # addresses and networks of secondaries, which may have whole zones
 //! ```
 
 use std::collections::BTreeMap;
@@ -27,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use super::{ConfigError, file};
+use crate::access::Network;
 use crate::committee::ReplicaId;
 use crate::limits::{DEFAULT_RATE_LIMIT, MAX_DNS_WORKERS, MAX_REPLICAS};
 
@@ -42,6 +44,8 @@ pub struct ReplicaConfig {
     pub dns_workers: usize,
     /// Responses a second over UDP to one network of clients and question.
     pub dns_rate_limit: Option<NonZeroU32>,
+    /// Who may transfer zones.
+    pub dns_transfers: Vec<Network>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -98,6 +102,8 @@ struct Dns {
     workers: Spanned<usize>,
     #[serde(default = "default_rate_limit")]
     rate_limit: u32,
+    #[serde(default)]
+    transfers: Vec<Network>,
 }
 
 fn one_worker() -> Spanned<usize> {
@@ -110,7 +116,7 @@ fn default_rate_limit() -> u32 {
 
 impl Default for Dns {
     fn default() -> Self {
-        Self { workers: one_worker(), rate_limit: DEFAULT_RATE_LIMIT }
+        Self { workers: one_worker(), rate_limit: DEFAULT_RATE_LIMIT, transfers: Vec::new() }
     }
 }
 
@@ -122,13 +128,14 @@ struct ToWrite<'a> {
     log: LogLevel,
     listen: Listen,
     peers: BTreeMap<String, &'a str>,
-    dns: DnsToWrite,
+    dns: DnsToWrite<'a>,
 }
 
 #[derive(Serialize)]
-struct DnsToWrite {
+struct DnsToWrite<'a> {
     workers: usize,
     rate_limit: u32,
+    transfers: &'a [Network],
 }
 
 impl ReplicaConfig {
@@ -145,7 +152,11 @@ impl ReplicaConfig {
             log: self.log,
             listen: self.listen,
             peers: self.peers.iter().map(|(id, address)| (id.0.to_string(), address.as_str())).collect(),
-            dns: DnsToWrite { workers: self.dns_workers, rate_limit: self.dns_rate_limit.map_or(0, NonZeroU32::get) },
+            dns: DnsToWrite {
+                workers: self.dns_workers,
+                rate_limit: self.dns_rate_limit.map_or(0, NonZeroU32::get),
+                transfers: &self.dns_transfers,
+            },
         };
         let text = toml::to_string_pretty(&written).expect("strings, numbers and tables are TOML");
         file::write_new(path, text.as_bytes(), 0o644)
@@ -180,7 +191,16 @@ impl Written {
             peers.insert(peer, address.into_inner());
         }
         let data = path.parent().unwrap_or(Path::new("")).join(self.data);
-        Ok(ReplicaConfig { id, data, log: self.log, listen, peers, dns_workers: workers, dns_rate_limit })
+        Ok(ReplicaConfig {
+            id,
+            data,
+            log: self.log,
+            listen,
+            peers,
+            dns_workers: workers,
+            dns_rate_limit,
+            dns_transfers: self.dns.transfers,
+        })
     }
 }
 

@@ -34,6 +34,8 @@ impl Rtype {
     pub const CDS: Self = Self(59);
     pub const CDNSKEY: Self = Self(60);
     pub const ZONEMD: Self = Self(63);
+    pub const IXFR: Self = Self(251);
+    pub const AXFR: Self = Self(252);
     pub const ANY: Self = Self(255);
 }
 

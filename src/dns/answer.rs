@@ -4,7 +4,7 @@
 //! in them that the question, or a proof, does not need.
 //!
 //! Deviations and choices:
-//! - Zone transfers are REFUSED, MAILA, MAILB and TKEY not implemented; OPT and TSIG as types are FORMERR.
+//! - Zone transfers are [`super::transfer`]'s; MAILA, MAILB and TKEY not implemented; OPT and TSIG as types are FORMERR.
 //! - ANY gives one RRset (RFC 8482 §4.1); RRSIG gives all signatures at the name.
 //! - A CNAME is followed within its zone only, [`MAX_CNAME_CHAIN`] times at most; the response code is that of the last
 //!   name reached (RFC 6604). A loop ends the chain without an error.
@@ -17,7 +17,7 @@ use super::denial::Proofs;
 use super::lookup::{Place, Wildcard, place};
 use super::options::{Client, MalformedCookie, Options};
 use super::query::{CLASS_CHAOS, CLASS_IN, Query};
-use super::response::{ExtendedError, Full, Owner, Rcode, Response, Section};
+use super::response::{ExtendedError, Full, Owner, Rcode, Response, Section, Transport};
 use crate::directory::name_ref::{NameBuffer, NameRef};
 use crate::directory::rrset::Rtype;
 use crate::directory::zone::{NodeRef, RrsetRef, SignedZone};
@@ -52,7 +52,7 @@ fn answer_question(view: &View, query: &Query<'_>, client: &Client<'_>, response
         (CLASS_CHAOS, rtype) => return chaos(query, rtype, &client.settings.identity, response),
         (CLASS_IN, Rtype::OPT | TSIG) => return response.finish(Rcode::FORMERR),
         (CLASS_IN, TKEY | MAILA | MAILB) => return response.finish(Rcode::NOTIMP),
-        (CLASS_IN, AXFR | IXFR) => return response.finish(Rcode::REFUSED),
+        (CLASS_IN, Rtype::AXFR | Rtype::IXFR) => return no_transfer(view, query, client, response),
         (CLASS_IN, _) => {}
         _ => return response.finish(Rcode::REFUSED),
     }
@@ -74,8 +74,6 @@ fn answer_question(view: &View, query: &Query<'_>, client: &Client<'_>, response
 
 const TKEY: Rtype = Rtype(249);
 const TSIG: Rtype = Rtype(250);
-const IXFR: Rtype = Rtype(251);
-const AXFR: Rtype = Rtype(252);
 const MAILB: Rtype = Rtype(253);
 const MAILA: Rtype = Rtype(254);
 
@@ -88,6 +86,26 @@ fn zone_for<'v>(view: &'v View, query: &Query<'_>) -> Option<&'v SignedZone> {
         return Some(above.unwrap_or(closest));
     }
     Some(closest)
+}
+
+/// The answer to one who may not transfer the zone, or asks where there is no stream: then the SOA record is the answer to
+/// IXFR (RFC 1995 §2), and AXFR has none (RFC 5936 §4.2).
+fn no_transfer(view: &View, query: &Query<'_>, client: &Client<'_>, mut response: Response<'_>) {
+    if !client.may_transfer() || (client.transport != Transport::Stream && query.rtype == Rtype::AXFR) {
+        return response.finish(Rcode::REFUSED);
+    }
+    if view.withheld {
+        return response.finish_with(Rcode::SERVFAIL, Some(ExtendedError::NOT_READY));
+    }
+    let zone = zone_for(view, query).filter(|zone| zone.apex().as_ref() == query.name.as_ref());
+    let Some(soa) = zone.and_then(|zone| zone.rrset(zone.apex(), Rtype::SOA)) else {
+        return response.finish(Rcode::NOTAUTH);
+    };
+    response.authoritative(true);
+    match response.rrset(Section::Answer, Owner::Current, soa, soa.ttl, false) {
+        Ok(()) => response.finish(Rcode::NOERROR),
+        Err(Full) => response.truncated(),
+    }
 }
 
 /// What the server tells about itself (RFC 4892).

@@ -16,7 +16,7 @@
 //! `tests/differential` sets the answers beside NSD's and Knot's.
 //!
 //! Deviations, beside those that each file lists: TSIG and SIG(0) of a query are not looked at, UPDATE and NOTIFY get
-//! NOTIMP, zone transfers REFUSED.
+//! NOTIMP.
 
 #[cfg(all(feature = "misbehave", not(debug_assertions)))]
 compile_error!("the feature `misbehave` makes a replica lie; it is for tests and never part of a release build");
@@ -38,6 +38,7 @@ pub mod rrl;
 pub mod stream;
 #[cfg(test)]
 mod testing;
+pub mod transfer;
 pub mod udp;
 mod udp_syscalls;
 
@@ -77,7 +78,18 @@ impl Server {
 
     /// As [`respond`], for one client of this server.
     fn respond(&self, view: &View, message: &[u8], client: &Client<'_>, out: &mut Vec<u8>) -> Replied {
-        let replied = respond(view, message, client, out);
+        self.reply(view, message, query::parse(message), client, out)
+    }
+
+    fn reply(
+        &self,
+        view: &View,
+        message: &[u8],
+        parsed: Result<Query<'_>, Refusal>,
+        client: &Client<'_>,
+        out: &mut Vec<u8>,
+    ) -> Replied {
+        let replied = reply(view, message, parsed, client, out);
         if let Some(alter) = self.alter.filter(|_| replied != Replied::Not) {
             alter(out);
         }
@@ -105,7 +117,17 @@ pub enum Replied {
 ///
 /// Total: any bytes are a message, and the reply is never longer than the transport allows.
 pub fn respond(view: &View, message: &[u8], client: &Client<'_>, out: &mut Vec<u8>) -> Replied {
-    match query::parse(message) {
+    reply(view, message, query::parse(message), client, out)
+}
+
+fn reply(
+    view: &View,
+    message: &[u8],
+    parsed: Result<Query<'_>, Refusal>,
+    client: &Client<'_>,
+    out: &mut Vec<u8>,
+) -> Replied {
+    match parsed {
         Ok(query) => Replied::Yes { proven: answer(view, &query, client, out) },
         Err(Refusal::Silence) => {
             out.clear();

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use super::cookies::{COOKIE, Cookie, CookieSecret};
 use super::query::Edns;
 use super::response::{ExtendedError, Transport};
+use crate::access::Network;
 use crate::limits::{DNS_STREAM_IDLE_SECONDS, MAX_NSID};
 
 const NSID: u16 = 3;
@@ -21,6 +22,8 @@ pub struct Settings {
     /// What NSID and the Chaos class say; a text of [`MAX_NSID`] bytes at most.
     pub identity: String,
     pub cookies: CookieSecret,
+    /// Who may transfer zones.
+    pub transfers: Vec<Network>,
 }
 
 impl Settings {
@@ -28,7 +31,7 @@ impl Settings {
     pub fn new(identity: &str, secret: [u8; 16]) -> Self {
         let mut identity = identity.to_string();
         identity.truncate(identity.floor_char_boundary(MAX_NSID));
-        Self { identity, cookies: CookieSecret::new(secret) }
+        Self { identity, cookies: CookieSecret::new(secret), transfers: Vec::new() }
     }
 }
 
@@ -42,6 +45,12 @@ pub struct Client<'a> {
     pub settings: &'a Settings,
     /// It gets no more than TC, which makes a resolver come back over TCP ([`super::rrl`]).
     pub over_limit: bool,
+}
+
+impl Client<'_> {
+    pub fn may_transfer(&self) -> bool {
+        self.settings.transfers.iter().any(|network| network.contains(self.address))
+    }
 }
 
 /// The options of a reply.

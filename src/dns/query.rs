@@ -33,6 +33,14 @@ pub struct Query<'m> {
     pub rtype: Rtype,
     pub class: u16,
     pub edns: Option<Edns<'m>>,
+    /// Of IXFR: the serial that the asker has (RFC 1995 §3).
+    pub known_serial: Option<u32>,
+}
+
+impl Query<'_> {
+    pub fn asks_for_transfer(&self) -> bool {
+        self.class == CLASS_IN && [Rtype::AXFR, Rtype::IXFR].contains(&self.rtype)
+    }
 }
 
 /// The OPT record of a query (RFC 6891 §6.1.2).
@@ -91,9 +99,13 @@ pub fn parse(message: &[u8]) -> Result<Query<'_>, Refusal> {
     let mut rest = Reader(&message[HEADER..]);
     let (question, name) = rest.question()?;
     let [.., type_high, type_low, class_high, class_low] = *question else { return Err(MALFORMED) };
-    let mut edns = None;
+    let rtype = Rtype(u16::from_be_bytes([type_high, type_low]));
+    let (mut edns, mut known_serial) = (None, None);
     for position in 0..authorities + additionals {
         let record = rest.record()?;
+        if record.rtype == Rtype::SOA && rtype == Rtype::IXFR && position < authorities {
+            known_serial = record.serial();
+        }
         if record.rtype != Rtype::OPT {
             continue;
         }
@@ -111,9 +123,10 @@ pub fn parse(message: &[u8]) -> Result<Query<'_>, Refusal> {
         recursion_desired: header[2] & 1 != 0,
         question,
         name,
-        rtype: Rtype(u16::from_be_bytes([type_high, type_low])),
+        rtype,
         class: u16::from_be_bytes([class_high, class_low]),
         edns,
+        known_serial,
     })
 }
 
@@ -186,6 +199,12 @@ impl<'m> Reader<'m> {
 }
 
 impl<'m> Record<'m> {
+    /// SERIAL of a SOA record: the first of the five numbers that are its last 20 bytes, after two names.
+    fn serial(&self) -> Option<u32> {
+        let numbers = self.rdata.len().checked_sub(20).filter(|at| *at >= 2)?;
+        Some(u32::from_be_bytes(self.rdata[numbers..numbers + 4].try_into().ok()?))
+    }
+
     fn as_edns(&self) -> Result<Edns<'m>, Refusal> {
         let mut options = Reader(self.rdata);
         while !options.0.is_empty() {

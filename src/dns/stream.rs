@@ -20,11 +20,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::{Client, Replied, Server, Transport, seconds_now};
+use super::transfer::Transfer;
+use super::{Client, Query, Replied, Server, Transport, query, seconds_now};
+use crate::directory::name_ref::WireName;
 use crate::limits::{
     DNS_STREAM_IDLE_SECONDS, DNS_STREAM_TOTAL_SECONDS, DNS_STREAM_WRITE_BUFFER, DNS_STREAM_WRITE_SECONDS,
     MAX_DNS_CONNECTIONS, MAX_DNS_CONNECTIONS_PER_CLIENT, MAX_QUERY,
 };
+use crate::store::view::View;
 
 /// Serves one connection until the client ends it or oversteps a limit.
 pub async fn serve_stream<S>(mut stream: S, client: IpAddr, server: &Server, activity: &Activity)
@@ -48,13 +51,21 @@ where
         activity.now();
         let mut open = true;
         while open && pending.has_whole_query() {
-            open = pending.answer(server);
-            let write = stream.write_all(&pending.outgoing);
-            if !matches!(timeout(Duration::from_secs(DNS_STREAM_WRITE_SECONDS), write).await, Ok(Ok(()))) {
-                return;
+            let next = pending.answer(server);
+            open = !matches!(next, Next::Close);
+            let mut transfer = if let Next::Transfer(transfer) = next { Some(transfer) } else { None };
+            loop {
+                let write = stream.write_all(&pending.outgoing);
+                if !matches!(timeout(Duration::from_secs(DNS_STREAM_WRITE_SECONDS), write).await, Ok(Ok(()))) {
+                    return;
+                }
+                pending.outgoing.clear();
+                pending.outgoing.shrink_to(DNS_STREAM_WRITE_BUFFER);
+                activity.now();
+                if !transfer.as_mut().is_some_and(|transfer| pending.go_on_with(transfer)) {
+                    break;
+                }
             }
-            pending.outgoing.clear();
-            pending.outgoing.shrink_to(DNS_STREAM_WRITE_BUFFER);
         }
         if !open || Instant::now() >= end {
             return close(stream).await;
@@ -81,35 +92,73 @@ impl Pending {
         length > MAX_QUERY || rest.len() >= length
     }
 
-    /// Answers whole queries until there are none or the write buffer is full; false if the connection must end.
-    fn answer(&mut self, server: &Server) -> bool {
+    /// Answers whole queries until there are none, the write buffer is full, or one asks for a zone.
+    fn answer(&mut self, server: &Server) -> Next {
         let (view, now) = (server.view.load(), seconds_now());
         let mut message = Vec::new();
         let mut at = 0;
-        let mut open = true;
-        while open && self.outgoing.len() < DNS_STREAM_WRITE_BUFFER {
+        let mut next = Next::Read;
+        while matches!(next, Next::Read) && self.outgoing.len() < DNS_STREAM_WRITE_BUFFER {
             let Some((length, rest)) = self.incoming[at..].split_first_chunk() else { break };
             let length = usize::from(u16::from_be_bytes(*length));
             if length > MAX_QUERY {
-                open = false;
+                next = Next::Close;
                 break;
             }
             let Some(query) = rest.get(..length) else { break };
+            at += 2 + length;
             let settings = &*server.settings;
             let (transport, address) = (Transport::Stream, self.client);
             let client = Client { transport, address, now, settings, over_limit: false };
-            open = server.respond(&view, query, &client, &mut message) != Replied::Not;
-            if open {
-                // An answer is never longer than a stream message; an altered one that is has no business here.
-                let length = u16::try_from(message.len()).unwrap_or_default();
-                self.outgoing.extend_from_slice(&length.to_be_bytes());
-                self.outgoing.extend_from_slice(&message[..usize::from(length)]);
+            let parsed = query::parse(query);
+            if let Some(transfer) = parsed.as_ref().ok().and_then(|query| transfer_of(&view, query, &client)) {
+                next = Next::Transfer(transfer);
+                break;
             }
-            at += 2 + length;
+            if server.reply(&view, query, parsed, &client, &mut message) == Replied::Not {
+                next = Next::Close;
+                break;
+            }
+            // An answer is never longer than a stream message; an altered one that is has no business here.
+            let length = u16::try_from(message.len()).unwrap_or_default();
+            self.outgoing.extend_from_slice(&length.to_be_bytes());
+            self.outgoing.extend_from_slice(&message[..usize::from(length)]);
         }
         self.incoming.drain(..at);
-        open
+        next
     }
+
+    /// Puts the next messages of a transfer where they are written from; false if there are none.
+    fn go_on_with(&mut self, transfer: &mut Transfer) -> bool {
+        while self.outgoing.len() < DNS_STREAM_WRITE_BUFFER {
+            let at = self.outgoing.len();
+            self.outgoing.extend_from_slice(&[0, 0]);
+            if !transfer.next_message(&mut self.outgoing) {
+                self.outgoing.truncate(at);
+                break;
+            }
+            let length = u16::try_from(self.outgoing.len() - at - 2).expect("messages of transfers are small");
+            self.outgoing[at..at + 2].copy_from_slice(&length.to_be_bytes());
+        }
+        !self.outgoing.is_empty()
+    }
+}
+
+/// The transfer that `query` asks for, if its sender may have it.
+fn transfer_of(view: &View, query: &Query<'_>, client: &Client<'_>) -> Option<Transfer> {
+    if !query.asks_for_transfer() || !client.may_transfer() || view.withheld {
+        return None;
+    }
+    let name = query.name.as_ref();
+    let zone = view.zones.get::<dyn WireName>(&name as &dyn WireName)?;
+    Transfer::new(Arc::clone(zone), query)
+}
+
+/// What comes after the queries that were there.
+enum Next {
+    Read,
+    Close,
+    Transfer(Transfer),
 }
 
 /// Accepts connections and serves them, until dropped; what it serves ends with it.

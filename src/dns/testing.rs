@@ -127,6 +127,7 @@ pub struct Ask {
     class: u16,
     opt: Option<[u8; 9]>,
     options: Vec<u8>,
+    known: Option<u32>,
 }
 
 impl Ask {
@@ -135,7 +136,7 @@ impl Ask {
         let labels = text.split('.').filter(|label| !label.is_empty());
         let mut name: Vec<u8> = labels.flat_map(|label| [&[label.len() as u8], label.as_bytes()].concat()).collect();
         name.push(0);
-        Self { id: 4660, name, rtype, class: 1, opt: None, options: Vec::new() }
+        Self { id: 4660, name, rtype, class: 1, opt: None, options: Vec::new(), known: None }
     }
 
     pub fn id(mut self, id: u16) -> Self {
@@ -179,12 +180,24 @@ impl Ask {
         self
     }
 
+    /// With a SOA record of this serial in the authority section, as IXFR has it.
+    pub fn knowing(mut self, serial: u32) -> Self {
+        self.known = Some(serial);
+        self
+    }
+
     pub fn message(&self) -> Vec<u8> {
         let mut message = self.id.to_be_bytes().to_vec();
-        message.extend([1, 0, 0, 1, 0, 0, 0, 0, 0, u8::from(self.opt.is_some())]);
+        let (authorities, additionals) = (u8::from(self.known.is_some()), u8::from(self.opt.is_some()));
+        message.extend([1, 0, 0, 1, 0, 0, 0, authorities, 0, additionals]);
         message.extend(&self.name);
         message.extend(self.rtype.0.to_be_bytes());
         message.extend(self.class.to_be_bytes());
+        if let Some(serial) = self.known {
+            message.extend([0xc0, 12, 0, 6, 0, 1, 0, 0, 0, 0, 0, 22, 0, 0]);
+            message.extend(serial.to_be_bytes());
+            message.extend([0; 16]);
+        }
         if let Some(opt) = self.opt {
             message.extend(opt);
             message.extend((self.options.len() as u16).to_be_bytes());

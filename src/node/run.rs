@@ -115,7 +115,9 @@ async fn serve(
 
     let mut cookie_secret = [0; 16];
     OsRng.fill_bytes(&mut cookie_secret);
-    let settings = Arc::new(dns::Settings::new(&config.id.to_string(), cookie_secret));
+    let mut settings = dns::Settings::new(&config.id.to_string(), cookie_secret);
+    settings.transfers.clone_from(&config.dns_transfers);
+    let settings = Arc::new(settings);
     let dns =
         dns::Server { view: Arc::clone(&view), settings, rate_limit: config.dns_rate_limit, alter: conduct.alter() };
     let udp = dns::udp::UdpServer::start(config.listen.dns, config.dns_workers, &dns)

@@ -21,7 +21,8 @@ use crate::store::view::View;
 /// The DNS server alone, over zones that somebody else signed: what is set beside Knot and NSD
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Everything but the zone's origin is what a replica runs: the view, the answers, the sockets. It ends on SIGTERM.
+Everything but the zone's origin is what a replica runs: the view, the answers, the sockets. Whoever is on this machine may
+transfer the zones. It ends on SIGTERM.
 
 Examples:
   torrens bench serve --zone example.signed --listen 127.0.0.1:5300
@@ -64,7 +65,8 @@ impl Args {
         let view = View { zones, ..View::default() };
         let mut cookie_secret = [0; 16];
         OsRng.fill_bytes(&mut cookie_secret);
-        let settings = dns::Settings::new("bench", cookie_secret);
+        let mut settings = dns::Settings::new("bench", cookie_secret);
+        settings.transfers = ["127.0.0.0/8", "::1"].map(|network| network.parse().expect("a network")).into();
         let server = dns::Server::new(Arc::new(ArcSwap::from_pointee(view)), settings);
         let mut stop = signal(SignalKind::terminate()).map_err(broken)?;
         let udp = dns::udp::UdpServer::start(self.listen, self.workers, &server).map_err(broken)?;

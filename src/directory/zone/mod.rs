@@ -90,6 +90,11 @@ impl SignedZone {
         name.is_within(self.apex.as_ref()).then(|| Key::new(name, self.apex.as_wire().len()))
     }
 
+    /// The name with records that has `rank` others before it.
+    pub fn at(&self, rank: usize) -> Option<NodeRef<'_>> {
+        self.nodes.at(rank).map(Node::as_ref)
+    }
+
     /// Names with records, in canonical order.
     pub fn nodes(&self) -> impl DoubleEndedIterator<Item = NodeRef<'_>> {
         self.ranks(0, self.nodes.len())
@@ -111,7 +116,7 @@ impl SignedZone {
     }
 
     fn ranks(&self, from: usize, to: usize) -> impl DoubleEndedIterator<Item = NodeRef<'_>> {
-        (from..to).filter_map(|rank| self.nodes.at(rank)).map(Node::as_ref)
+        (from..to).filter_map(|rank| self.at(rank))
     }
 
     pub fn len(&self) -> usize {
