@@ -40,6 +40,12 @@ fn one_replica_dies_is_started_twice_or_is_damaged() {
         it_catches_up(&bed, replica);
     }
     steps.next("its disk is damaged");
+    // A checkpoint, such as one at the start, empties the log: what is durable has to be in it.
+    bed.run_with(&format!("title set {ALICE} --key alice.key"), &["@ 0 A 192.0.2.98"]).ok();
+    eventually("the change at replica 2", || {
+        let said = try_dig(bed.dns(2), &format!("+norecurse {ALICE} A"))?;
+        if said.data("A") == ["192.0.2.98"] { Ok(()) } else { Err(format!("{said:?}")) }
+    });
     let last = restarted.pop().expect("two were restarted");
     assert!(last.stop().success(), "a replica asked to stop stops well");
     a_damaged_database_is_refused(&bed, 2);
@@ -141,7 +147,9 @@ fn a_damaged_database_is_refused(bed: &Testbed, replica: u16) {
     for kind in ["log", "sst"] {
         // Never the original: it could be started again.
         copy_folder(&home, &copy);
-        let damaged = damage(&copy.join("data/rocks"), kind);
+        // Of the log one bit: RocksDB 11.8 can fail to end its search for the next record in a log of which every record is bad.
+        let every = if kind == "log" { usize::MAX } else { 100 };
+        let damaged = damage(&copy.join("data/rocks"), kind, every);
         assert!(damaged > 0, "no bytes in any .{kind} file");
         // It would run for ever if it were taken for sound.
         let mut command = Command::new("timeout");
@@ -153,13 +161,14 @@ fn a_damaged_database_is_refused(bed: &Testbed, replica: u16) {
     }
 }
 
-/// Flips a bit every 100 bytes of all files of a kind; how many.
-fn damage(folder: &Path, kind: &str) -> usize {
+/// Flips a bit in the middle of each file of a kind, and one every so many bytes after and before; how many.
+fn damage(folder: &Path, kind: &str, every: usize) -> usize {
     let mut damaged = 0;
     for path in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
         if path.extension().is_some_and(|extension| extension == kind) {
             let mut bytes = fs::read(&path).unwrap();
-            for byte in bytes.iter_mut().skip(50).step_by(100) {
+            let middle = bytes.len() / 2;
+            for byte in bytes.iter_mut().skip(middle % every).step_by(every) {
                 *byte ^= 1;
                 damaged += 1;
             }
