@@ -325,6 +325,8 @@ pub const MAX_UDP_RESPONSE: u16 = 1232;
 pub const MAX_NSID: usize = 64;
 /// Bytes after which a message of a zone transfer ends: one record more stays within reach of compression pointers.
 pub const TRANSFER_MESSAGE: usize = 12 * 1024;
+/// Seconds that a zone transfer may take: a large zone over a slow line, and no version of a zone held for ever.
+pub const DNS_TRANSFER_SECONDS: u64 = 3600;
 /// Bytes of a message over a stream (RFC 1035 §4.2.2).
 pub const MAX_STREAM_MESSAGE: usize = 65_535;
 /// Bytes of a query that is read, over any transport: a name, a type and some options are a tenth of it.

@@ -76,11 +76,7 @@ impl Server {
         Self { view, settings: Arc::new(settings), rate_limit: None, alter: None }
     }
 
-    /// As [`respond`], for one client of this server.
-    fn respond(&self, view: &View, message: &[u8], client: &Client<'_>, out: &mut Vec<u8>) -> Replied {
-        self.reply(view, message, query::parse(message), client, out)
-    }
-
+    /// As [`respond`] to a message that was parsed, for one client of this server.
     fn reply(
         &self,
         view: &View,

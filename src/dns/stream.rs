@@ -1,7 +1,8 @@
 //! DNS over streams (RFC 7766): messages behind a two-byte length, pipelined, over TCP or whatever wraps it.
 //!
 //! Answers come in the order of the queries, those of one read in one write. What a client can hold is bounded: time
-//! until its next whole query, time to take what was written, connections per client and in all, life of a connection.
+//! until its next whole query, time to take what was written, connections per client and in all, life of a connection
+//! (and of a zone transfer, which has longer).
 //! At the limit in all, the connection longest without a query gives way, so idle ones never keep a client out.
 //!
 //! `hickory-server` is passed over here: it parses each query into an owned message and encodes each answer from one,
@@ -25,7 +26,7 @@ use super::{Client, Query, Replied, Server, Transport, query, seconds_now};
 use crate::directory::name_ref::WireName;
 use crate::limits::{
     DNS_STREAM_IDLE_SECONDS, DNS_STREAM_TOTAL_SECONDS, DNS_STREAM_WRITE_BUFFER, DNS_STREAM_WRITE_SECONDS,
-    MAX_DNS_CONNECTIONS, MAX_DNS_CONNECTIONS_PER_CLIENT, MAX_QUERY,
+    DNS_TRANSFER_SECONDS, MAX_DNS_CONNECTIONS, MAX_DNS_CONNECTIONS_PER_CLIENT, MAX_QUERY,
 };
 use crate::store::view::View;
 
@@ -54,6 +55,7 @@ where
             let next = pending.answer(server);
             open = !matches!(next, Next::Close);
             let mut transfer = if let Next::Transfer(transfer) = next { Some(transfer) } else { None };
+            let transfer_end = Instant::now() + Duration::from_secs(DNS_TRANSFER_SECONDS);
             loop {
                 let write = stream.write_all(&pending.outgoing);
                 if !matches!(timeout(Duration::from_secs(DNS_STREAM_WRITE_SECONDS), write).await, Ok(Ok(()))) {
@@ -64,6 +66,9 @@ where
                 activity.now();
                 if !transfer.as_mut().is_some_and(|transfer| pending.go_on_with(transfer)) {
                     break;
+                }
+                if Instant::now() >= transfer_end {
+                    return;
                 }
             }
         }

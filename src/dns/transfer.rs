@@ -15,7 +15,10 @@ use super::query::{HEADER, Query};
 use crate::directory::name_ref::NameRef;
 use crate::directory::rrset::Rtype;
 use crate::directory::zone::{NodeRef, SignedZone};
-use crate::limits::TRANSFER_MESSAGE;
+use crate::limits::{MAX_NAME, MAX_RDATA, MAX_STREAM_MESSAGE, TRANSFER_MESSAGE};
+
+// One record more than fills a message still fits into it: its owner, ten bytes, its RDATA.
+const _: () = assert!(TRANSFER_MESSAGE + MAX_NAME + 10 + MAX_RDATA <= MAX_STREAM_MESSAGE);
 
 /// A transfer under way.
 pub struct Transfer {

@@ -19,7 +19,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::rrl::{Limiter, Verdict};
 use super::udp_syscalls::{Peer, Received, ignore_path_mtu, send};
-use super::{Client, Replied, Server, Transport, seconds_now};
+use super::{Client, Replied, Server, Transport, query, seconds_now};
 use crate::limits::{MAX_UDP_RESPONSE, UDP_BATCH, UDP_SOCKET_BUFFER, UDP_STOP_CHECK_MS};
 
 /// Running workers. Dropped, they are stopped and waited for.
@@ -97,19 +97,20 @@ fn serve(socket: &UdpSocket, server: &Server, stop: &AtomicBool) {
         }
         let (view, now) = (view.load(), seconds_now());
         let mut replies: [Option<&Peer>; UDP_BATCH] = [None; UDP_BATCH];
-        for (slot, (query, peer)) in received.datagrams().enumerate() {
+        for (slot, (message, peer)) in received.datagrams().enumerate() {
             let Some(address) = peer.address().filter(may_answer) else { continue };
             let transport = Transport::Udp { max: MAX_UDP_RESPONSE };
             let settings = &*server.settings;
             let client = Client { transport, address: address.ip(), now, settings, over_limit: false };
             let answer = &mut answers[slot];
-            let verdict = match (server.respond(view, query, &client, answer), &mut limiter) {
+            let verdict = match (server.reply(view, message, query::parse(message), &client, answer), &mut limiter) {
                 (Replied::Not, _) => Verdict::Drop,
-                (Replied::Yes { proven: false }, Some(limiter)) => limiter.judge(client.address, query, answer, now),
+                (Replied::Yes { proven: false }, Some(limiter)) => limiter.judge(client.address, message, answer, now),
                 (Replied::Yes { .. }, _) => Verdict::Send,
             };
             if verdict == Verdict::Truncate {
-                server.respond(view, query, &Client { over_limit: true, ..client }, answer);
+                let client = Client { over_limit: true, ..client };
+                server.reply(view, message, query::parse(message), &client, answer);
             }
             replies[slot] = (verdict != Verdict::Drop).then_some(peer);
         }

@@ -225,7 +225,8 @@ impl ZoneMachine {
             if u16::from_be_bytes(rtype.try_into().ok()?) != signed.rrset.rtype.0 {
                 return None;
             }
-            zone.put(&Name::from_wire(name).ok()?, signed);
+            let name = Name::from_wire(name).ok().filter(|name| name.is_within(&self.apex))?;
+            zone.put(&name, signed);
         }
         if let Some(serial) = zone.serial() {
             self.serial = serial;

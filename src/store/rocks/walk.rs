@@ -9,7 +9,7 @@
 //! (`relatime`; `noatime` has none).
 //!
 //! Rows that are not in a sorted file yet are in memory and in the log. The log is judged when the database is opened
-//! (the `journal` module), and a compaction verifies what it reads: what it finds damaged fails the next write.
+//! ([`super::RocksStore::open`]), and a compaction verifies what it reads: what it finds damaged fails the next write.
 
 use std::fs;
 
