@@ -2,7 +2,8 @@
 //!
 //! A data directory holds `rocks/`, RocksDB's own, and `durable`, the mark of the `journal` module. Lazy batches go to
 //! the write-ahead log without waiting for the disk. Recovery after a crash is to a point in time: the log counts up to
-//! its first unsound record. If that lies below the mark, what was durable is damaged and the database is refused.
+//! its first unsound record (the `log` module sees to it that RocksDB finds that one and stops). If that lies below the mark, what
+//! was durable is damaged and the database is refused.
 //!
 //! A database whose state was copied from others takes the place of the one before it as the next *generation*:
 //!
@@ -20,6 +21,7 @@
 //! Cloned readers keep the database open: it closes, and its lock is free, when the store and all readers are dropped.
 
 mod generations;
+mod log;
 mod reader;
 mod walk;
 
@@ -72,7 +74,7 @@ impl RocksStore {
         options.create_if_missing(true);
         options.create_missing_column_families(true);
         options.set_error_if_exists(true);
-        let reader = RocksReader::open(path, &options)?;
+        let (reader, _) = RocksReader::open(path, &options)?;
 
         let mut batch = WriteBatch::default();
         reader.put(&mut batch, META, SCHEMA_KEY, SCHEMA.to_be_bytes().to_vec());
@@ -128,7 +130,7 @@ impl RocksStore {
         if !database_path(path).join("CURRENT").exists() {
             return Err(StoreError::Missing { path: path.into() });
         }
-        let reader = RocksReader::open(path, &database_options())?;
+        let (reader, aside) = RocksReader::open(path, &database_options())?;
         let (mark, durable) = match Mark::open(&mark_path(path)) {
             Ok(Some(mark)) => mark,
             Ok(None) => return Err(reader.corrupt("the mark of what is durable is unreadable")),
@@ -141,6 +143,7 @@ impl RocksStore {
         if found < durable {
             return Err(reader.corrupt(&format!("writes {} to {durable} were durable and are gone", found + 1)));
         }
+        aside.forget().map_err(|error| io_error(path, &error))?;
         reader.check_schema()?;
         let counters = Counters { own: reader.own_last()?, boot: reader.boot()? };
         Ok(Self::with(home, generation, reader, mark, counters))

@@ -179,6 +179,44 @@ proptest! {
         prop_assert!(models[durable..].contains(&found));
     }
 
+    /// Pages of a file reach the disk in any order: behind what was durable anything may stand.
+    #[test]
+    fn what_a_power_cut_leaves_behind_the_durable_part_of_the_log_does_no_harm(
+        history in history(), junk in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..8),
+        tail in prop::collection::vec(0u8..140, 0..40),
+    ) {
+        let (models, durable) = models(&history);
+        let directory = tempfile::tempdir().unwrap();
+        let mut store = RocksStore::create(directory.path(), NETWORK, b"genesis").unwrap();
+        let log = log_file(directory.path());
+        let mut durable_length = fs::metadata(&log).unwrap().len();
+        for (batch, durability) in history {
+            store.commit(batch, durability).unwrap();
+            if durability == Durability::Sync {
+                durable_length = fs::metadata(&log).unwrap().len();
+            }
+        }
+        let crashed = copy(directory.path());
+        let log = log_file(crashed.path());
+        let mut bytes = fs::read(&log).unwrap();
+        bytes.extend(tail);
+        let lazy = durable_length as usize..bytes.len();
+        for (at, byte) in junk {
+            if !lazy.is_empty() {
+                bytes[lazy.start + at.index(lazy.len())] = byte;
+            }
+        }
+        fs::write(&log, bytes).unwrap();
+
+        for _ in 0..2 {
+            let store = RocksStore::open(crashed.path(), NETWORK).unwrap();
+            prop_assert!(models[durable..].contains(&Model::read(&store).unwrap()));
+            drop(store);
+            let left = fs::read_dir(crashed.path().join("rocks")).unwrap().map(|entry| entry.unwrap().path());
+            prop_assert_eq!(left.filter(|path| path.extension().is_some_and(|found| found == "damaged")).count(), 0);
+        }
+    }
+
     #[test]
     fn pages_put_together_are_the_scan(history in history(), prefix in prop::collection::vec(0u8..3, 0..2)) {
         let mut memory = MemoryStore::create(NETWORK, b"genesis");
@@ -338,6 +376,60 @@ fn a_store_that_fails_for_damage_keeps_what_was_said_when_its_state_is_given_up(
     assert_eq!(store.scan(Table::Title, &[]), Ok(vec![]));
     assert_eq!(store.own_last(), Ok(OwnRecord { round: last }));
     store.commit(Batch { own: Some(OwnRecord { round: last + 1 }), ..five_hundred_rows(0) }, Durability::Sync).unwrap();
+}
+
+/// All `(offset, length)` of the records of a log or manifest.
+fn records(bytes: &[u8]) -> Vec<(usize, usize)> {
+    let (mut at, mut found) = (0, Vec::new());
+    while at + 7 <= bytes.len() {
+        let left = 32_768 - at % 32_768;
+        let length = 7 + usize::from(u16::from_le_bytes([bytes[at + 4], bytes[at + 5]]));
+        if left >= 7 {
+            found.push((at, length));
+        }
+        at += if left < 7 { left } else { length };
+    }
+    found
+}
+
+/// RocksDB 11.8 did not come back from opening a log, or a manifest, with one such bit flipped: the replica stood still at its
+/// start without a word.
+#[test]
+fn a_record_that_says_it_is_of_a_recycled_log_is_refused() {
+    let (sound, _) = sample();
+    let manifest = PathBuf::from("rocks").join(fs::read_to_string(sound.path().join("rocks/CURRENT")).unwrap().trim());
+    let log = log_file(sound.path()).strip_prefix(sound.path()).unwrap().to_path_buf();
+    for file in [log, manifest] {
+        let bytes = fs::read(sound.path().join(&file)).unwrap();
+        let records = records(&bytes);
+        assert!(records.len() > 1, "{}", file.display());
+        for (offset, _) in records {
+            for recycled in [5, 6, 7, 8, 11, 131] {
+                let damaged = copy(sound.path());
+                let mut bytes = bytes.clone();
+                bytes[offset + 6] = recycled;
+                fs::write(damaged.path().join(&file), bytes).unwrap();
+                let error = RocksStore::open(damaged.path(), NETWORK).err().unwrap();
+                assert!(matches!(error, StoreError::Corrupt { .. }), "{} byte {offset}: {error}", file.display());
+                let again = RocksStore::open(damaged.path(), NETWORK).err().unwrap();
+                assert!(matches!(again, StoreError::Corrupt { .. }), "a second time: {again}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_log_of_which_nothing_is_sound_is_refused_and_a_copy_kept() {
+    let (directory, _) = sample();
+    let log = log_file(directory.path());
+    let mut bytes = fs::read(&log).unwrap();
+    bytes.iter_mut().skip(50).step_by(100).for_each(|byte| *byte ^= 1);
+    fs::write(&log, &bytes).unwrap();
+    for _ in 0..2 {
+        let error = RocksStore::open(directory.path(), NETWORK).err().unwrap();
+        assert!(error.to_string().contains("were durable and are gone"), "{error}");
+        assert_eq!(fs::read(log.with_extension("log.damaged")).unwrap(), bytes);
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Reading from RocksDB, and what is written to it, byte by byte.
 
+use std::fs::{self, File};
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use rocksdb::{
 };
 
 use super::generations::{copy_path, database_path};
+use super::log::{self, SetAside};
 use crate::committee::ReplicaId;
 use crate::crypto::digest::Digest;
 use crate::limits;
@@ -25,10 +27,16 @@ pub struct RocksReader {
     /// Its block cache.
     pub(super) cache: Cache,
     pub(super) path: PathBuf,
+    /// Of the database that is written to. Let go of after the database: fields are dropped in this order.
+    _lock: Option<Arc<File>>,
 }
 
 impl RocksReader {
-    pub(super) fn open(path: &Path, options: &Options) -> Result<Self, StoreError> {
+    /// The database in `path`, to be written to, and what was cut off from its logs.
+    pub(super) fn open(path: &Path, options: &Options) -> Result<(Self, SetAside), StoreError> {
+        let lock = lock(path)?;
+        let folder = database_path(path);
+        let aside = prepare(&folder, path)?;
         let cache = Cache::new_lru_cache(limits::STORE_BLOCK_CACHE);
         let families = [META, ROWS, BLOCKS].map(|name| {
             let mut options = family_options(&cache);
@@ -37,18 +45,20 @@ impl RocksReader {
             }
             ColumnFamilyDescriptor::new(name, options)
         });
-        let database = DB::open_cf_descriptors(options, database_path(path), families)
-            .map_err(|error| database_error(path, &error))?;
-        Ok(Self { database: Arc::new(database), cache, path: path.into() })
+        let database =
+            DB::open_cf_descriptors(options, folder, families).map_err(|error| database_error(path, &error))?;
+        let lock = Some(Arc::new(lock));
+        Ok((Self { database: Arc::new(database), cache, path: path.into(), _lock: lock }, aside))
     }
 
     /// The rows of a copy, to be read only.
     fn open_copy(path: &Path) -> Result<Self, StoreError> {
+        refuse_damage(path, path, true)?;
         let cache = Cache::new_lru_cache(limits::STORE_BLOCK_CACHE);
         let families = [META, ROWS].map(|name| ColumnFamilyDescriptor::new(name, family_options(&cache)));
         let database = DB::open_cf_descriptors_read_only(&database_options(), path, families, false)
             .map_err(|error| database_error(path, &error))?;
-        Ok(Self { database: Arc::new(database), cache, path: path.into() })
+        Ok(Self { database: Arc::new(database), cache, path: path.into(), _lock: None })
     }
 
     pub(super) fn check_schema(&self) -> Result<(), StoreError> {
@@ -233,6 +243,34 @@ impl Read for RocksReader {
 pub fn open_copy(home: &Path, height: u64) -> Result<Option<RocksReader>, StoreError> {
     let path = copy_path(home, height);
     if path.exists() { RocksReader::open_copy(&path).map(Some) } else { Ok(None) }
+}
+
+/// Has the database in `path` for this process alone. RocksDB's own lock comes too late: its logs are looked at, and may be cut,
+/// before it opens.
+fn lock(path: &Path) -> Result<File, StoreError> {
+    let failed = |error: io::Error| io_error(path, &error);
+    let folder = database_path(path);
+    fs::create_dir_all(&folder).map_err(failed)?;
+    let file = File::options().write(true).create(true).truncate(false).open(folder.join("LOCK")).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => Err(StoreError::Locked { path: path.into() }),
+        Err(fs::TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
+/// Refuses a damaged manifest, and cuts damage off from the logs.
+fn prepare(folder: &Path, path: &Path) -> Result<SetAside, StoreError> {
+    refuse_damage(folder, path, false)?;
+    log::cut_off_damage(folder).map_err(|error| io_error(path, &error))
+}
+
+fn refuse_damage(folder: &Path, path: &Path, logs_too: bool) -> Result<(), StoreError> {
+    let damaged = log::damaged_file(folder, logs_too).map_err(|error| io_error(path, &error))?;
+    damaged.map_or(Ok(()), |file| {
+        let what = format!("a record of {} is not what was written", file.display());
+        Err(StoreError::Corrupt { path: path.into(), what })
+    })
 }
 
 pub(super) fn database_options() -> Options {
