@@ -7,6 +7,7 @@
 mod bench;
 mod cert;
 mod cluster;
+mod ds;
 mod key;
 mod operation;
 mod output;
@@ -50,6 +51,8 @@ enum Command {
     /// Get certificates for names
     #[command(subcommand)]
     Cert(cert::Command),
+    /// Print the DS records that parents of the cluster's zones publish
+    Ds(ds::Args),
     /// Show the state of a cluster
     Status(status::Args),
     /// Put load on a cluster, or on the ordering alone, and measure
@@ -66,6 +69,7 @@ impl Command {
             Self::Key(command) => command.run(),
             Self::Title(command) => command.run().await,
             Self::Cert(command) => command.run().await,
+            Self::Ds(args) => args.run(),
             Self::Status(args) => args.run().await,
             Self::Bench(command) => command.run().await,
             Self::Simulate(args) => args.run(),

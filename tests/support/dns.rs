@@ -94,26 +94,26 @@ pub fn serial(port: u16, zone: &str) -> u32 {
 pub fn delv(bed: &Testbed, replica: u16, zone: &str, name: &str, rtype: &str) -> String {
     let stem = if zone == "." { "root" } else { zone.trim_end_matches('.') };
     let key = bed.text(&format!("trust/{stem}.key"));
-    let fields: Vec<&str> = key.split_whitespace().collect();
-    let at = fields.iter().position(|&field| field == "DNSKEY").expect("a DNSKEY record");
-    let [flags, protocol, algorithm] = fields[at + 1..at + 4] else { panic!("{key}") };
-    let public = fields[at + 4..].concat();
-    let anchor = format!("trust-anchors {{ {zone} static-key {flags} {protocol} {algorithm} \"{public}\"; }};\n");
+    delv_under(bed, bed.dns(replica), (zone, &key), name, rtype)
+}
+
+/// What `delv` says of a name, asked at the server on this port, under this zone's DNSKEY record.
+pub fn delv_under(bed: &Testbed, port: u16, (zone, key): (&str, &str), name: &str, rtype: &str) -> String {
     let file = bed.file("delv.conf");
-    std::fs::write(&file, anchor).unwrap();
+    std::fs::write(&file, format!("trust-anchors {{ {} }};\n", static_key(key))).unwrap();
     let mut command = Command::new("delv");
-    command.args([
-        "@127.0.0.1",
-        "-p",
-        &bed.dns(replica).to_string(),
-        "-a",
-        &file,
-        &format!("+root={zone}"),
-        name,
-        rtype,
-    ]);
+    command.args(["@127.0.0.1", "-p", &port.to_string(), "-a", &file, &format!("+root={zone}"), name, rtype]);
     let run = Run::of(&mut command);
     format!("{}{}", run.out, run.err)
+}
+
+/// A DNSKEY record as BIND writes trust anchors.
+pub fn static_key(dnskey: &str) -> String {
+    let fields: Vec<&str> = dnskey.split_whitespace().collect();
+    let at = fields.iter().position(|&field| field == "DNSKEY").expect("a DNSKEY record");
+    let [flags, protocol, algorithm] = fields[at + 1..at + 4] else { panic!("{dnskey}") };
+    let public = fields[at + 4..].concat();
+    format!("{} static-key {flags} {protocol} {algorithm} \"{public}\";", fields[0])
 }
 
 /// A validating resolver with nothing but the files in DIR/trust.
@@ -134,8 +134,13 @@ impl Unbound {
         let conf = bed.text("trust/unbound.conf");
         let conf = conf.replace(&format!("port: {}\n", bed.ports.base + 10), &format!("port: {port}\n"));
         let extra = "server:\n  cache-max-ttl: 0\n  cache-max-negative-ttl: 0\n  msg-cache-size: 4k\n";
-        let file = bed.file("unbound.conf");
-        std::fs::write(&file, conf + extra).unwrap();
+        Self::start_with(bed, "unbound.conf", &(conf + extra), port)
+    }
+
+    /// With a configuration of its own, written to this file.
+    pub fn start_with(bed: &Testbed, file: &str, conf: &str, port: u16) -> Self {
+        let file = bed.file(file);
+        std::fs::write(&file, conf).unwrap();
         Self::run(bed, &file, port)
     }
 
@@ -162,6 +167,49 @@ impl Unbound {
         let said = self.ask(name, rtype);
         assert!(said.is_authentic(), "{name} {rtype} is not validated: {said:?}");
         said
+    }
+}
+
+/// BIND as a validating resolver that trusts one key, and asks these servers on this machine for their zones.
+pub struct Named {
+    _process: Process,
+    pub port: u16,
+}
+
+impl Named {
+    /// Its files are in a folder `name` of the testbed's; `zones`: each with the ports of its servers.
+    pub fn start(bed: &Testbed, name: &str, port: u16, dnskey: &str, zones: &[(&str, Vec<u16>)]) -> Self {
+        let folder = bed.folder.path().join(name);
+        std::fs::create_dir(&folder).unwrap();
+        // Whatever it asks beyond its zones goes to an address of this machine where nobody answers.
+        std::fs::write(folder.join("hints"), ". NS a.\na. A 127.0.0.1\n").unwrap();
+        let work = folder.display();
+        let mut conf = format!(
+            "options {{ directory \"{work}\"; pid-file none; session-keyfile none; listen-on port {port} {{ 127.0.0.1; }}; \
+             listen-on-v6 {{ none; }}; recursion yes; dnssec-validation yes; empty-zones-enable no; }};\n\
+             controls {{ }};\ntrust-anchors {{ {} }};\nzone \".\" {{ type hint; file \"hints\"; }};\n",
+            static_key(dnskey)
+        );
+        for (zone, ports) in zones {
+            let servers: String = ports.iter().map(|port| format!("127.0.0.1 port {port}; ")).collect();
+            conf += &format!("zone \"{zone}\" {{ type forward; forward only; forwarders {{ {servers}}}; }};\n");
+        }
+        std::fs::write(folder.join("named.conf"), conf).unwrap();
+        let mut command = Command::new("/usr/sbin/named");
+        command.args(["-4", "-g", "-n", "1", "-c"]).arg(folder.join("named.conf")).stdout(Stdio::null());
+        let log = folder.join("log");
+        let mut process = Process::start(&mut command, &log);
+        eventually("named", || {
+            assert!(process.ended().is_none(), "named ended: {}", super::tail(&log));
+            let socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).map_err(|error| error.to_string());
+            socket.map(drop)
+        });
+        Self { _process: process, port }
+    }
+
+    #[track_caller]
+    pub fn ask(&self, name: &str, rtype: &str) -> Said {
+        dig(self.port, &format!("+dnssec {name} {rtype}"))
     }
 }
 
