@@ -355,6 +355,14 @@ pub const DNS_STREAM_IDLE_SECONDS: u64 = 10;
 pub const DNS_STREAM_WRITE_SECONDS: u64 = 5;
 /// Seconds that a connection lives, however busy: its place is given back now and then.
 pub const DNS_STREAM_TOTAL_SECONDS: u64 = 300;
+/// Seconds for the TLS or QUIC handshake of a DNS client: three round trips to the far side of the world take one.
+pub const DNS_HANDSHAKE_SECONDS: u64 = 5;
+/// Seconds between two looks at the files of the certificate that encrypted transports show.
+pub const CERTIFICATE_CHECK_SECONDS: u64 = 2;
+/// Bytes of such a file: a chain of ten certificates has some 20 KiB.
+pub const MAX_CERTIFICATE_FILE: usize = 64 * 1024;
+/// Certificates of a chain that is shown. Clients take no more either.
+pub const MAX_CHAIN: usize = 10;
 /// Bytes of answers gathered before they are written: pipelined queries share a write, slow readers hold no more.
 pub const DNS_STREAM_WRITE_BUFFER: usize = 16 * 1024;
 

@@ -17,6 +17,9 @@
 //! workers = 1            # threads that answer UDP
 //! rate_limit = 200       # responses a second to one network of clients and question; 0: no limit
 //! transfers = []         # addresses and networks of secondaries, which may have whole zones
+//! tls = "0.0.0.0:853"    # DNS over TLS, if there is this line
+//! certificate = "chain.pem"  # for it, the server's own first; relative to this file; read again when it changes
+//! key = "tls.key"
 //! ```
 
 use std::collections::BTreeMap;
@@ -46,6 +49,16 @@ pub struct ReplicaConfig {
     pub dns_rate_limit: Option<NonZeroU32>,
     /// Who may transfer zones.
     pub dns_transfers: Vec<Network>,
+    pub dns_encrypted: Option<EncryptedDns>,
+}
+
+/// Encrypted DNS transports, one at least.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EncryptedDns {
+    pub tls: Option<SocketAddr>,
+    /// The certificate chain and its key, in PEM. Resolved against the file's own directory.
+    pub certificate: PathBuf,
+    pub key: PathBuf,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -104,6 +117,9 @@ struct Dns {
     rate_limit: u32,
     #[serde(default)]
     transfers: Vec<Network>,
+    tls: Option<Spanned<SocketAddr>>,
+    certificate: Option<Spanned<PathBuf>>,
+    key: Option<Spanned<PathBuf>>,
 }
 
 fn one_worker() -> Spanned<usize> {
@@ -116,7 +132,14 @@ fn default_rate_limit() -> u32 {
 
 impl Default for Dns {
     fn default() -> Self {
-        Self { workers: one_worker(), rate_limit: DEFAULT_RATE_LIMIT, transfers: Vec::new() }
+        Self {
+            workers: one_worker(),
+            rate_limit: DEFAULT_RATE_LIMIT,
+            transfers: Vec::new(),
+            tls: None,
+            certificate: None,
+            key: None,
+        }
     }
 }
 
@@ -136,6 +159,12 @@ struct DnsToWrite<'a> {
     workers: usize,
     rate_limit: u32,
     transfers: &'a [Network],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls: Option<SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate: Option<&'a Path>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a Path>,
 }
 
 impl ReplicaConfig {
@@ -146,6 +175,7 @@ impl ReplicaConfig {
 
     /// Writes a new file, with `data` as it stands here.
     pub fn write(&self, path: &Path) -> Result<(), ConfigError> {
+        let encrypted = self.dns_encrypted.as_ref();
         let written = ToWrite {
             id: self.id.0,
             data: &self.data,
@@ -156,6 +186,9 @@ impl ReplicaConfig {
                 workers: self.dns_workers,
                 rate_limit: self.dns_rate_limit.map_or(0, NonZeroU32::get),
                 transfers: &self.dns_transfers,
+                tls: encrypted.and_then(|encrypted| encrypted.tls),
+                certificate: encrypted.map(|encrypted| &*encrypted.certificate),
+                key: encrypted.map(|encrypted| &*encrypted.key),
             },
         };
         let text = toml::to_string_pretty(&written).expect("strings, numbers and tables are TOML");
@@ -190,7 +223,9 @@ impl Written {
             check_address(address.get_ref()).map_err(|what| (address.span(), what))?;
             peers.insert(peer, address.into_inner());
         }
-        let data = path.parent().unwrap_or(Path::new("")).join(self.data);
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let data = folder.join(self.data);
+        let dns_encrypted = self.dns.encrypted(listen, folder)?;
         Ok(ReplicaConfig {
             id,
             data,
@@ -200,7 +235,34 @@ impl Written {
             dns_workers: workers,
             dns_rate_limit,
             dns_transfers: self.dns.transfers,
+            dns_encrypted,
         })
+    }
+}
+
+impl Dns {
+    fn encrypted(&self, listen: Listen, folder: &Path) -> Result<Option<EncryptedDns>, Fault> {
+        let address = |listener: &Option<Spanned<SocketAddr>>| listener.as_ref().map(|address| *address.get_ref());
+        let mut taken = vec![listen.dns, listen.http, listen.peers];
+        for listener in [&self.tls].into_iter().flatten() {
+            if taken.contains(listener.get_ref()) {
+                return Err((listener.span(), format!("{} is taken by another listener", listener.get_ref())));
+            }
+            taken.push(*listener.get_ref());
+        }
+        match (&self.tls, &self.certificate, &self.key) {
+            (None, None, None) => Ok(None),
+            (Some(_), Some(certificate), Some(key)) => {
+                let (certificate, key) = (folder.join(certificate.get_ref()), folder.join(key.get_ref()));
+                Ok(Some(EncryptedDns { tls: address(&self.tls), certificate, key }))
+            }
+            (Some(listener), ..) => {
+                Err((listener.span(), "needs `certificate` and `key`, the names of PEM files".into()))
+            }
+            (None, Some(file), _) | (None, None, Some(file)) => {
+                Err((file.span(), "is for encrypted DNS: say `tls`, with an address and port, as well".into()))
+            }
+        }
     }
 }
 
@@ -247,6 +309,9 @@ peers = "127.0.0.1:5305"
 
 [dns]
 workers = 2
+tls = "127.0.0.1:853"
+certificate = "chain.pem"
+key = "/etc/torrens/tls.key"
 "#;
 
     fn read(text: &str) -> Result<ReplicaConfig, String> {
@@ -267,6 +332,10 @@ workers = 2
         assert_eq!((config.id, config.dns_workers, config.log), (ReplicaId(0), 2, LogLevel::Debug));
         assert_eq!(config.peers[&ReplicaId(2)], "two.example:5345");
 
+        let encrypted = config.dns_encrypted.clone().unwrap();
+        assert_eq!(encrypted.certificate, directory.path().join("chain.pem"));
+        assert_eq!(encrypted.key, PathBuf::from("/etc/torrens/tls.key"));
+
         let copy = directory.path().join("copy.toml");
         ReplicaConfig { data: "data".into(), ..config.clone() }.write(&copy).unwrap();
         assert_eq!(ReplicaConfig::read(&copy).unwrap(), config);
@@ -275,8 +344,8 @@ workers = 2
 
     #[test]
     fn workers_and_log_level_may_be_left_out() {
-        let config = read(&SOUND.replace("[dns]\nworkers = 2\n", "").replace("log = \"debug\"\n", "")).unwrap();
-        assert_eq!((config.dns_workers, config.log), (1, LogLevel::Info));
+        let config = read(&SOUND[..SOUND.find("[dns]").unwrap()].replace("log = \"debug\"\n", "")).unwrap();
+        assert_eq!((config.dns_workers, config.log, config.dns_encrypted), (1, LogLevel::Info, None));
     }
 
     #[test]
@@ -300,6 +369,9 @@ workers = 2
             ("two.example:5345", "two.example:0", "replica.toml:12: `two.example:0` is no address"),
             ("workers = 2", "workers = 0", "replica.toml:16: workers is 0, of 1 to "),
             ("workers = 2", "workers = 2\nthreads = 2", "replica.toml:17: unknown field `threads`"),
+            ("127.0.0.1:853", "127.0.0.1:5300", "replica.toml:17: 127.0.0.1:5300 is taken by another listener"),
+            ("certificate = \"chain.pem\"", "", "replica.toml:17: needs `certificate` and `key`"),
+            ("tls = \"127.0.0.1:853\"", "", "replica.toml:18: is for encrypted DNS: say"),
         ] {
             let error = read(&SOUND.replace(from, to)).unwrap_err();
             assert!(error.starts_with(expected), "{to}: {error}");

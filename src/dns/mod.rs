@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! udp (recvmmsg, a socket per worker) ─┐
-//! stream (TCP framing; TLS wraps it)  ─┴▶ respond ─▶ query::parse ─▶ answer ─▶ lookup, denial ─▶ response
+//! stream (TCP framing), tls around it ─┴▶ respond ─▶ query::parse ─▶ answer ─▶ lookup, denial ─▶ response
 //! ```
 //!
 //! A question for a name that exists takes one search of its zone, one for a name that does not two: numbers that lie side
@@ -26,6 +26,8 @@ pub mod answer;
 mod answer_tests;
 #[cfg(test)]
 mod bound_tests;
+pub mod certificates;
+mod connections;
 pub mod cookies;
 mod denial;
 mod lookup;
@@ -38,6 +40,7 @@ pub mod rrl;
 pub mod stream;
 #[cfg(test)]
 mod testing;
+pub mod tls;
 pub mod transfer;
 pub mod udp;
 mod udp_syscalls;

@@ -1,32 +1,34 @@
 //! DNS over streams (RFC 7766): messages behind a two-byte length, pipelined, over TCP or whatever wraps it.
 //!
 //! Answers come in the order of the queries, those of one read in one write. What a client can hold is bounded: time
-//! until its next whole query, time to take what was written, connections per client and in all, life of a connection
-//! (and of a zone transfer, which has longer).
-//! At the limit in all, the connection longest without a query gives way, so idle ones never keep a client out.
+//! until its next whole query, time to take what was written, life of a connection (and of a zone transfer, which has
+//! longer); how many connections there are is bounded by [`super::connections`].
+//!
+//! A client that pipelines costs one read and one write for all queries of a read: what the kernel has goes into one
+//! buffer, answers gather in another, and both live as long as the connection.
 //!
 //! `hickory-server` is passed over here: it parses each query into an owned message and encodes each answer from one,
 //! while ours is bytes ready to send; the framing that it would save is this file's first fifty lines.
 //!
 //! Deviation: a message that gets silence ends the connection.
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::io;
+use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{AbortHandle, Id, JoinSet};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::net::TcpListener;
+use tokio::time::{Instant, sleep_until, timeout};
 
+use super::connections::{Activity, serve_connections};
 use super::transfer::Transfer;
 use super::{Client, Query, Replied, Server, Transport, query, seconds_now};
 use crate::directory::name_ref::WireName;
 use crate::limits::{
     DNS_STREAM_IDLE_SECONDS, DNS_STREAM_TOTAL_SECONDS, DNS_STREAM_WRITE_BUFFER, DNS_STREAM_WRITE_SECONDS,
-    DNS_TRANSFER_SECONDS, MAX_DNS_CONNECTIONS, MAX_DNS_CONNECTIONS_PER_CLIENT, MAX_QUERY,
+    DNS_TRANSFER_SECONDS, MAX_QUERY,
 };
 use crate::store::view::View;
 
@@ -36,17 +38,20 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let end = Instant::now() + Duration::from_secs(DNS_STREAM_TOTAL_SECONDS);
-    let mut pending = Pending { incoming: Vec::with_capacity(2 + MAX_QUERY), outgoing: Vec::new(), client };
+    let mut pending = Pending::new(client);
+    // One timer, moved on: a timer of each read's own would be taken from the wheel and put there again.
+    let mut give_up = pin!(sleep_until(end));
     loop {
         // Bytes alone do not extend this: only a whole query does.
-        let next = (Instant::now() + Duration::from_secs(DNS_STREAM_IDLE_SECONDS)).min(end);
-        loop {
-            match timeout_at(next, stream.read_buf(&mut pending.incoming)).await {
-                Ok(Ok(read)) if read > 0 => {}
-                _ => return close(stream).await,
-            }
-            if pending.has_whole_query() {
-                break;
+        give_up.as_mut().reset((Instant::now() + Duration::from_secs(DNS_STREAM_IDLE_SECONDS)).min(end));
+        while !pending.has_whole_query() {
+            let read = tokio::select! {
+                biased;
+                read = stream.read_buf(&mut pending.incoming) => read,
+                () = give_up.as_mut() => Ok(0),
+            };
+            if !matches!(read, Ok(1..)) {
+                return close(stream).await;
             }
         }
         activity.now();
@@ -57,7 +62,7 @@ where
             let mut transfer = if let Next::Transfer(transfer) = next { Some(transfer) } else { None };
             let transfer_end = Instant::now() + Duration::from_secs(DNS_TRANSFER_SECONDS);
             loop {
-                let write = stream.write_all(&pending.outgoing);
+                let write = write(&mut stream, &pending.outgoing);
                 if !matches!(timeout(Duration::from_secs(DNS_STREAM_WRITE_SECONDS), write).await, Ok(Ok(()))) {
                     return;
                 }
@@ -78,6 +83,12 @@ where
     }
 }
 
+async fn write<S: AsyncWrite + Unpin>(stream: &mut S, bytes: &[u8]) -> io::Result<()> {
+    stream.write_all(bytes).await?;
+    // Of TLS: what is encrypted may not be sent yet.
+    stream.flush().await
+}
+
 async fn close<S: AsyncWrite + Unpin>(mut stream: S) {
     let _ = timeout(Duration::from_secs(DNS_STREAM_WRITE_SECONDS), stream.shutdown()).await;
 }
@@ -86,10 +97,17 @@ async fn close<S: AsyncWrite + Unpin>(mut stream: S) {
 struct Pending {
     incoming: Vec<u8>,
     outgoing: Vec<u8>,
+    /// The answer in the making.
+    message: Vec<u8>,
     client: IpAddr,
 }
 
 impl Pending {
+    fn new(client: IpAddr) -> Self {
+        let incoming = Vec::with_capacity(2 + MAX_QUERY);
+        Self { incoming, outgoing: Vec::new(), message: Vec::new(), client }
+    }
+
     /// Whether a query is there, or a length that none may have.
     fn has_whole_query(&self) -> bool {
         let Some((length, rest)) = self.incoming.split_first_chunk() else { return false };
@@ -100,7 +118,7 @@ impl Pending {
     /// Answers whole queries until there are none, the write buffer is full, or one asks for a zone.
     fn answer(&mut self, server: &Server) -> Next {
         let (view, now) = (server.view.load(), seconds_now());
-        let mut message = Vec::new();
+        let message = &mut self.message;
         let mut at = 0;
         let mut next = Next::Read;
         while matches!(next, Next::Read) && self.outgoing.len() < DNS_STREAM_WRITE_BUFFER {
@@ -120,7 +138,7 @@ impl Pending {
                 next = Next::Transfer(transfer);
                 break;
             }
-            if server.reply(&view, query, parsed, &client, &mut message) == Replied::Not {
+            if server.reply(&view, query, parsed, &client, message) == Replied::Not {
                 next = Next::Close;
                 break;
             }
@@ -166,122 +184,20 @@ enum Next {
     Transfer(Transfer),
 }
 
-/// Accepts connections and serves them, until dropped; what it serves ends with it.
+/// Serves DNS over TCP, until dropped; what it serves ends with it.
 pub async fn serve_tcp(listener: TcpListener, server: Server) {
-    let mut connections = Connections::default();
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => connections.admit(peer.ip(), |activity| {
-                    let server = server.clone();
-                    async move { serve_accepted(stream, peer.ip(), &server, &activity).await }
-                }),
-                // No descriptors left, or the client is gone already: either passes.
-                Err(error) => {
-                    tracing::debug!(%error, "accepting a DNS connection");
-                    sleep(Duration::from_millis(20)).await;
-                }
-            },
-            Some(ended) = connections.tasks.join_next_with_id() => connections.forget(match ended {
-                Ok((id, ())) => id,
-                Err(error) => error.id(),
-            }),
-        }
-    }
-}
-
-async fn serve_accepted(stream: TcpStream, client: IpAddr, server: &Server, activity: &Activity) {
-    // Answers are written whole: waiting to fill a segment only delays them.
-    let _ = stream.set_nodelay(true);
-    serve_stream(stream, client, server, activity).await;
-}
-
-/// When a connection's last query came, in milliseconds since an arbitrary start.
-pub struct Activity {
-    start: Instant,
-    last: AtomicU64,
-}
-
-impl Activity {
-    pub fn new(start: Instant) -> Self {
-        let activity = Self { start, last: AtomicU64::new(0) };
-        activity.now();
-        activity
-    }
-
-    fn now(&self) {
-        self.last.store(self.start.elapsed().as_millis() as u64, Ordering::Relaxed);
-    }
-}
-
-/// The connections being served.
-struct Connections {
-    start: Instant,
-    tasks: JoinSet<()>,
-    open: BTreeMap<Id, Open>,
-    clients: BTreeMap<IpAddr, usize>,
-}
-
-struct Open {
-    client: IpAddr,
-    activity: Arc<Activity>,
-    task: AbortHandle,
-}
-
-impl Default for Connections {
-    fn default() -> Self {
-        Self { start: Instant::now(), tasks: JoinSet::new(), open: BTreeMap::new(), clients: BTreeMap::new() }
-    }
-}
-
-impl Connections {
-    /// Starts serving, unless this client has its share of connections already.
-    fn admit<F>(&mut self, peer: IpAddr, serve: impl FnOnce(Arc<Activity>) -> F)
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        let client = client_of(peer);
-        if self.clients.get(&client).is_some_and(|&count| count >= MAX_DNS_CONNECTIONS_PER_CLIENT) {
-            return;
-        }
-        if self.open.len() >= MAX_DNS_CONNECTIONS {
-            self.evict_idlest();
-        }
-        let activity = Arc::new(Activity::new(self.start));
-        let task = self.tasks.spawn(serve(Arc::clone(&activity)));
-        *self.clients.entry(client).or_default() += 1;
-        self.open.insert(task.id(), Open { client, activity, task });
-    }
-
-    fn evict_idlest(&mut self) {
-        let idlest = self.open.iter().min_by_key(|(_, open)| open.activity.last.load(Ordering::Relaxed));
-        if let Some((&id, open)) = idlest {
-            open.task.abort();
-            self.forget(id);
-        }
-    }
-
-    fn forget(&mut self, id: Id) {
-        let Some(open) = self.open.remove(&id) else { return };
-        if let Some(count) = self.clients.get_mut(&open.client) {
-            *count -= 1;
-            if *count == 0 {
-                self.clients.remove(&open.client);
-            }
-        }
-    }
-}
-
-/// The address that connections are counted by: one IPv6 client has a whole /64.
-fn client_of(peer: IpAddr) -> IpAddr {
-    match peer.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !0 << 64).into(),
-        ipv4 => ipv4,
-    }
+    serve_connections(listener, |stream, client, activity| {
+        let server = server.clone();
+        async move { serve_stream(stream, client, &server, &activity).await }
+    })
+    .await;
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::net::TcpStream;
+    use tokio::time::sleep;
+
     use super::*;
     use crate::directory::rrset::Rtype;
     use crate::dns::testing::{Ask, Reply, example_view, server_of};
@@ -390,30 +306,5 @@ mod tests {
             client.write_all(&bytes).await.unwrap();
             assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
         }
-    }
-
-    #[tokio::test]
-    async fn one_client_has_its_share_and_idle_connections_give_way() {
-        let mut connections = Connections::default();
-        let greedy = "192.0.2.1".parse().unwrap();
-        for _ in 0..2 * MAX_DNS_CONNECTIONS_PER_CLIENT {
-            connections.admit(greedy, |_| std::future::pending());
-        }
-        assert_eq!(connections.open.len(), MAX_DNS_CONNECTIONS_PER_CLIENT);
-        for client in 0..2 * MAX_DNS_CONNECTIONS {
-            let peer = Ipv6Addr::from_bits((client as u128 + 1) << 64 | 7);
-            connections.admit(peer.into(), |_| std::future::pending());
-        }
-        assert_eq!(connections.open.len(), MAX_DNS_CONNECTIONS);
-        assert_eq!(connections.clients.values().sum::<usize>(), MAX_DNS_CONNECTIONS);
-        assert!(!connections.clients.contains_key(&greedy));
-    }
-
-    #[test]
-    fn a_64_is_one_client() {
-        let client = |text: &str| client_of(text.parse().unwrap());
-        assert_eq!(client("2001:db8::1"), client("2001:db8::ffff:1:1:1"));
-        assert_ne!(client("2001:db8::1"), client("2001:db8:0:1::1"));
-        assert_eq!(client("::ffff:192.0.2.1"), client("192.0.2.1"));
     }
 }

@@ -260,6 +260,7 @@ fn write_replica(
         dns_workers: 1,
         dns_rate_limit: NonZeroU32::new(DEFAULT_RATE_LIMIT),
         dns_transfers: Vec::new(),
+        dns_encrypted: None,
     };
     config.write(&home.join("replica.toml"))?;
     bundle.write(&home.join("secrets.key"))?;

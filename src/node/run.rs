@@ -1,7 +1,6 @@
 //! A replica process from start to stop.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{self, SyncSender};
@@ -12,7 +11,6 @@ use anyhow::{Context, anyhow, bail};
 use arc_swap::ArcSwap;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{OsRng, RngCore, SeedableRng};
-use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
 use super::api::Api;
@@ -21,6 +19,7 @@ use super::core::{Core, DAMAGED, Input, Published, Restart};
 use super::pace::Pace;
 use super::scrub;
 use super::state_service::StateService;
+use super::transports;
 use crate::committee::ReplicaId;
 use crate::config::{ReplicaConfig, SecretBundle};
 use crate::crypto::bls::{HeadSecret, SealingSecret};
@@ -122,8 +121,8 @@ async fn serve(
         dns::Server { view: Arc::clone(&view), settings, rate_limit: config.dns_rate_limit, alter: conduct.alter() };
     let udp = dns::udp::UdpServer::start(config.listen.dns, config.dns_workers, &dns)
         .with_context(|| format!("cannot listen for DNS on {}", config.listen.dns))?;
-    let tcp = listen(config.listen.dns, "DNS over TCP").await?;
-    let http = listen(config.listen.http, "HTTP").await?;
+    let transports = transports::start(config, &dns).await?;
+    let http = transports::listen(config.listen.http, "HTTP").await?;
     let api = Api {
         me: config.id,
         network,
@@ -139,15 +138,10 @@ async fn serve(
         let (reader, inputs) = (Arc::clone(&reader), inputs.clone());
         thread::Builder::new().name("scrub".into()).spawn(move || scrub::run(&reader, &inputs, &stop_scrubbing))?
     };
-    let served = async {
-        tokio::join!(
-            dns::stream::serve_tcp(tcp, dns),
-            http::serve(http, http::router(Arc::new(api)), std::future::pending()),
-        )
-    };
+    let served = http::serve(http, http::router(Arc::new(api)), std::future::pending());
     tracing::info!(replica = %config.id, %network, dns = %config.listen.dns, "running");
     let result = tokio::select! {
-        _ = served => Ok(()),
+        () = served => Ok(()),
         () = stop => Ok(()),
         result = core_ended => match result {
             Ok(Err(error)) => Err(error.into()),
@@ -161,6 +155,7 @@ async fn serve(
         tracing::error!("the scrubber panicked");
     }
     drop(udp);
+    drop(transports);
     mesh.shutdown().await;
     if core.join().is_err() {
         bail!("the core panicked: see the log");
@@ -318,10 +313,6 @@ async fn start_mesh(
     };
     // While the core is busy the links wait.
     Ok(Mesh::start_thread(mesh, Arc::new(move |event| inputs.send(Input::Peer(event)).is_ok())).await?)
-}
-
-async fn listen(address: SocketAddr, what: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("cannot listen for {what} on {address}"))
 }
 
 impl Conduct {

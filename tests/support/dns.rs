@@ -226,7 +226,9 @@ pub fn query(id: u16, name: &Name, rtype: Rtype) -> Vec<u8> {
 }
 
 /// A connection on which messages are told apart by their lengths (RFC 1035 §4.2.2).
-pub struct Tcp(TcpStream);
+pub struct Framed<S>(pub S);
+
+pub type Tcp = Framed<TcpStream>;
 
 impl Tcp {
     pub fn connect(port: u16) -> Self {
@@ -234,7 +236,9 @@ impl Tcp {
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         Self(stream)
     }
+}
 
+impl<S: Read + Write> Framed<S> {
     /// The answer; none if the server closed the connection.
     pub fn ask(&mut self, message: &[u8]) -> Option<Vec<u8>> {
         let mut framed = (message.len() as u16).to_be_bytes().to_vec();
