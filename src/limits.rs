@@ -480,6 +480,12 @@ pub const OUTCOME_KEPT_MS: u64 = 600_000;
 
 /// Seconds that resolvers may keep the DNSKEY RRset.
 pub const DNSKEY_TTL: u32 = 3600;
+/// Versions of a zone that a secondary may be behind and still get the difference alone: minutes of a busy register, days of
+/// a quiet one. A row of the state each.
+pub const MAX_DIFFERENCES: usize = 4096;
+/// Bytes of what these versions changed, for each zone: at half a kilobyte for an operation more than 20,000 of them, or the
+/// renewals of 60,000 RRsets. A version that changes more than this is transferred as the whole zone.
+pub const MAX_DIFFERENCE_BYTES: usize = 16 * 1024 * 1024;
 /// RRsets renewed in one version: a large zone is renewed in steps, so that changes do not wait for all of it.
 pub const MAX_RENEWALS_PER_VERSION: usize = 512;
 

@@ -18,14 +18,26 @@ use support::{Steps, eventually};
 const ZONE: &str = "names.example.";
 const SOA: u16 = 6;
 
-/// The messages of a transfer, as they came.
+/// The messages of a transfer of the whole zone, as they came.
 fn transfer(port: u16) -> Vec<Vec<u8>> {
+    let axfr = b"\x12\x34\0\0\0\x01\0\0\0\0\0\0\x05names\x07example\0\0\xfc\0\x01";
+    messages(port, axfr, 2)
+}
+
+/// Those of what changed since this serial (RFC 1995 §3).
+fn changes_since(port: u16, serial: u32) -> Vec<Vec<u8>> {
+    let ixfr = b"\x12\x34\0\0\0\x01\0\0\0\x01\0\0\x05names\x07example\0\0\xfb\0\x01";
+    let soa = b"\xc0\x0c\0\x06\0\x01\0\0\0\0\0\x16\0\0";
+    messages(port, &[&ixfr[..], soa, &serial.to_be_bytes(), &[0; 16]].concat(), 4)
+}
+
+/// Messages up to the one with the last of so many SOA records.
+fn messages(port: u16, query: &[u8], soas: usize) -> Vec<Vec<u8>> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    let question = b"\x12\x34\0\0\0\x01\0\0\0\0\0\0\x05names\x07example\0\0\xfc\0\x01";
-    stream.write_all(&[&(question.len() as u16).to_be_bytes()[..], question].concat()).unwrap();
+    stream.write_all(&[&(query.len() as u16).to_be_bytes()[..], query].concat()).unwrap();
     let (mut messages, mut ends) = (Vec::new(), 0);
-    while ends < 2 {
+    while ends < soas {
         let mut length = [0; 2];
         stream.read_exact(&mut length).unwrap();
         let mut message = vec![0; usize::from(u16::from_be_bytes(length))];
@@ -89,6 +101,24 @@ fn a_zone_is_transferred_to_whom_it_may_be_equal_from_all_replicas_and_verifies(
         same.then(|| messages.clone()).ok_or_else(|| format!("{serials:?}"))
     });
     assert!(first.iter().all(|messages| *messages == first[0]), "equal serials, and other bytes");
+
+    steps.next("what changed since is the same from all replicas, those that started since too");
+    let before = serial(bed.dns(0), ZONE);
+    for address in 1..4 {
+        bed.run_with("title set alice.names.example. --key alice.key", &[&format!("www 300 A 192.0.2.{address}")]).ok();
+    }
+    let changes = |bed: &Testbed| {
+        eventually("one difference everywhere", || {
+            let serials: Vec<u32> = (0..4).map(|replica| serial(bed.dns(replica), ZONE)).collect();
+            let all: Vec<_> = (0..4).map(|replica| changes_since(bed.dns(replica), before)).collect();
+            all.iter().all(|it| *it == all[0]).then(|| all[0].clone()).ok_or_else(|| format!("{serials:?}"))
+        })
+    };
+    let found = changes(&bed);
+    assert!(found.concat().len() < 4096, "{}", found.concat().len());
+    bed.stop();
+    bed.start_again();
+    assert!(changes(&bed) == found, "a restart changes no difference");
 
     steps.next("what checks zones finds it sound");
     let file = bed.folder.path().join("zone");

@@ -3,10 +3,12 @@
 //! [`decide::admit`] turns ordered bytes into a verified operation, [`decide::decide`] turns that into a change or a
 //! [`refusal::Refusal`], and [`state::Directory::apply`], which cannot fail, carries the change out and says which names
 //! are to be signed anew. Whatever bytes are ordered, there is an outcome: nothing here panics on them.
-//! [`state::Directory::rrsets_at`] says what a zone publishes; [`master`] reads zones from files and records from owners.
+//! [`state::Directory::rrsets_at`] says what a zone publishes, [`differences`] what its versions changed; [`master`] reads
+//! zones from files and records from owners.
 
 pub mod apply;
 pub mod decide;
+pub mod differences;
 mod genesis;
 pub mod master;
 pub mod name;

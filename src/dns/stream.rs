@@ -174,7 +174,7 @@ fn transfer_of(view: &View, query: &Query<'_>, client: &Client<'_>) -> Option<Tr
     }
     let name = query.name.as_ref();
     let zone = view.zones.get::<dyn WireName>(&name as &dyn WireName)?;
-    Transfer::new(Arc::clone(zone), query)
+    Transfer::new(Arc::clone(zone), view.differences.get(zone.apex()), query)
 }
 
 /// What comes after the queries that were there.

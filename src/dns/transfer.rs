@@ -1,17 +1,28 @@
-//! Zone transfer: the whole zone (AXFR, RFC 5936), over streams.
+//! Zone transfer: the whole zone (AXFR, RFC 5936), and what changed in it (IXFR, RFC 1995), over streams.
 //!
 //! Records come in one order, the canonical one of their owners, so that the transfers of all replicas are equal to the byte
 //! at equal serials. A version is immutable: what is sent while the zone changes is the version that was asked for.
 //!
+//! ```text
+//! whole        SOA, all other records, SOA
+//! difference   SOA, the asker's SOA, what is deleted, SOA, what is added, SOA              (RFC 1995 §4)
+//! up to date   SOA
+//! ```
+//!
+//! The versions between the asker's and ours are condensed into one difference ([`crate::directory::differences`]). The whole zone is
+//! the answer to IXFR only if they are not known any more, or the query does not say which version the asker has.
+//!
 //! Deviations and choices:
-//! - IXFR (RFC 1995) is answered by the SOA record alone if the asker is up to date or asks over UDP, else by the whole
-//!   zone.
+//! - IXFR over UDP is answered by the SOA record alone: the asker comes back over a stream if it is behind (RFC 1995 §2, §4).
 //! - Messages end near [`TRANSFER_MESSAGE`] bytes: within reach of compression pointers. Owners are compressed, RDATA is not
 //!   (RFC 3597 §4).
 
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::query::{HEADER, Query};
+use crate::directory::differences::{Before, Difference, Differences};
+use crate::directory::name::Name;
 use crate::directory::name_ref::NameRef;
 use crate::directory::rrset::Rtype;
 use crate::directory::zone::{NodeRef, SignedZone};
@@ -25,7 +36,17 @@ pub struct Transfer {
     zone: Arc<SignedZone>,
     id: [u8; 2],
     question: Vec<u8>,
+    content: Content,
     stage: Stage,
+    /// Records of the RRset before the one that the stage is at.
+    queue: VecDeque<(Name, Vec<u8>)>,
+}
+
+enum Content {
+    Whole,
+    /// The asker has this version.
+    UpToDate,
+    Incremental(Difference),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -37,21 +58,32 @@ enum Stage {
         rank: usize,
         record: usize,
     },
-    /// The SOA record is all: the asker has this version.
-    UpToDate,
+    /// What the difference deletes, of this RRset and those after it.
+    Deleted(usize),
+    /// What it adds, likewise.
+    Added(usize),
     /// The SOA record comes last.
     End,
     Over,
 }
 
 impl Transfer {
-    /// `query` asks for AXFR or IXFR of this zone. None if it has no SOA record yet.
-    pub fn new(zone: Arc<SignedZone>, query: &Query<'_>) -> Option<Self> {
+    /// `query` asks for AXFR or IXFR of this zone, which came to be what it is by `differences`. None if it has no SOA
+    /// record yet.
+    pub fn new(zone: Arc<SignedZone>, differences: Option<&Differences>, query: &Query<'_>) -> Option<Self> {
         let serial = zone.serial()?;
-        // RFC 1995 §4; serial arithmetic by RFC 1982.
-        let is_up_to_date = query.known_serial.is_some_and(|known| known.wrapping_sub(serial) < 1 << 31);
-        let stage = if is_up_to_date { Stage::UpToDate } else { Stage::Begin };
-        Some(Self { zone, id: query.id, question: query.question.to_vec(), stage })
+        let content = match query.known_serial {
+            None => Content::Whole,
+            // RFC 1995 §4; serial arithmetic by RFC 1982.
+            Some(known) if known.wrapping_sub(serial) < 1 << 31 => Content::UpToDate,
+            Some(known) => {
+                let difference = differences.and_then(|it| it.since(serial.wrapping_sub(known)));
+                let difference = difference.filter(|it| it.iter().any(|before| is_soa(&zone, before)));
+                difference.map_or(Content::Whole, Content::Incremental)
+            }
+        };
+        let (id, question) = (query.id, query.question.to_vec());
+        Some(Self { zone, id, question, content, stage: Stage::Begin, queue: VecDeque::new() })
     }
 
     /// Appends the next message; false if there is none left.
@@ -59,32 +91,38 @@ impl Transfer {
         if self.stage == Stage::Over {
             return false;
         }
-        let is_first = matches!(self.stage, Stage::Begin | Stage::UpToDate);
-        let mut message = Message::new(out, self.id, is_first.then_some(&self.question), self.zone.apex().as_ref());
+        let question = (self.stage == Stage::Begin).then_some(&self.question);
+        let zone = Arc::clone(&self.zone);
+        let mut message = Message::new(out, self.id, question, zone.apex().as_ref());
         while self.stage != Stage::Over && !message.is_full() {
-            self.step(&mut message);
+            self.step(&zone, &mut message);
         }
         message.finish();
         true
     }
 
-    fn step(&mut self, message: &mut Message<'_>) {
+    fn step(&mut self, zone: &SignedZone, message: &mut Message<'_>) {
+        let apex = zone.apex().as_ref();
         let soa = |message: &mut Message<'_>| {
-            let apex = self.zone.apex();
-            for record in self.zone.rrset(apex, Rtype::SOA).into_iter().flat_map(|soa| soa.records(false)) {
-                message.record(apex.as_ref(), record);
-            }
+            let soa = zone.rrset(zone.apex(), Rtype::SOA);
+            soa.into_iter().flat_map(|soa| soa.records(false)).for_each(|record| message.record(apex, record));
         };
-        self.stage = match self.stage {
-            Stage::Begin => {
+        self.stage = match (self.stage, &self.content) {
+            (Stage::Begin, Content::Whole) => {
                 soa(message);
                 Stage::Records { rank: 0, record: 0 }
             }
-            Stage::UpToDate | Stage::End => {
+            (Stage::Begin, Content::Incremental(difference)) => {
+                soa(message);
+                let before = difference.iter().find(|before| is_soa(zone, before));
+                before.and_then(|before| before.records().next()).inspect(|record| message.record(apex, record));
+                Stage::Deleted(0)
+            }
+            (Stage::Begin, Content::UpToDate) | (Stage::End, _) => {
                 soa(message);
                 Stage::Over
             }
-            Stage::Records { rank, record } => match self.zone.at(rank) {
+            (Stage::Records { rank, record }, _) => match zone.at(rank) {
                 None => Stage::End,
                 Some(node) => match records_of(node).nth(record) {
                     None => Stage::Records { rank: rank + 1, record: 0 },
@@ -94,9 +132,57 @@ impl Transfer {
                     }
                 },
             },
-            Stage::Over => Stage::Over,
+            (stage @ (Stage::Deleted(at) | Stage::Added(at)), Content::Incremental(difference)) => {
+                match (self.queue.pop_front(), difference.get(at), stage) {
+                    (Some((owner, record)), ..) => {
+                        message.record(owner.as_ref(), &record);
+                        stage
+                    }
+                    (None, Some(before), Stage::Deleted(_)) => {
+                        self.queue = deleted(zone, before);
+                        Stage::Deleted(at + 1)
+                    }
+                    (None, Some(before), _) => {
+                        self.queue = added(zone, before);
+                        Stage::Added(at + 1)
+                    }
+                    (None, None, Stage::Deleted(_)) => {
+                        soa(message);
+                        Stage::Added(0)
+                    }
+                    (None, None, _) => Stage::End,
+                }
+            }
+            (Stage::Deleted(_) | Stage::Added(_) | Stage::Over, _) => Stage::Over,
         };
     }
+}
+
+/// The zone's own SOA record is what parts of a difference begin with, and is in none of them.
+fn is_soa(zone: &SignedZone, before: &Before) -> bool {
+    before.rtype == Rtype::SOA && before.name == *zone.apex()
+}
+
+/// Records that were there, and in `zone` are not.
+fn deleted(zone: &SignedZone, before: &Before) -> VecDeque<(Name, Vec<u8>)> {
+    let now = zone.rrset(&before.name, before.rtype).into_iter().flat_map(|rrset| rrset.records(true)).collect();
+    without(before.records(), &now, zone, before)
+}
+
+/// Records that are in `zone`, and were not there.
+fn added(zone: &SignedZone, before: &Before) -> VecDeque<(Name, Vec<u8>)> {
+    let now = zone.rrset(&before.name, before.rtype).into_iter().flat_map(|rrset| rrset.records(true));
+    without(now, &before.records().collect(), zone, before)
+}
+
+fn without<'r>(
+    records: impl Iterator<Item = &'r [u8]>,
+    others: &BTreeSet<&[u8]>,
+    zone: &SignedZone,
+    before: &Before,
+) -> VecDeque<(Name, Vec<u8>)> {
+    let records = records.skip(usize::from(is_soa(zone, before))).filter(|record| !others.contains(record));
+    records.map(|record| (before.name.clone(), record.to_vec())).collect()
 }
 
 /// All records of a node but the SOA record itself.
@@ -167,15 +253,24 @@ impl<'o> Message<'o> {
 
 #[cfg(test)]
 mod tests {
+    use std::iter;
+
     use hickory_proto::op::Message as Read;
+    use proptest::prelude::*;
 
     use super::*;
+    use crate::directory::rrset::Rrset;
+    use crate::directory::zone::SignedRrset;
     use crate::dns::query;
-    use crate::dns::testing::{Ask, zone};
+    use crate::dns::testing::{Ask, name, zone};
 
     fn messages(zone: &Arc<SignedZone>, query: &[u8]) -> Vec<Vec<u8>> {
+        messages_since(zone, &Differences::default(), query)
+    }
+
+    fn messages_since(zone: &Arc<SignedZone>, differences: &Differences, query: &[u8]) -> Vec<Vec<u8>> {
         let query = query::parse(query).unwrap();
-        let mut transfer = Transfer::new(Arc::clone(zone), &query).unwrap();
+        let mut transfer = Transfer::new(Arc::clone(zone), Some(differences), &query).unwrap();
         let mut messages = Vec::new();
         loop {
             let mut message = Vec::new();
@@ -234,5 +329,113 @@ mod tests {
         assert_eq!(asked(serial.wrapping_add(5)).len(), 1);
         assert!(asked(serial.wrapping_sub(1)).len() > 3);
         assert!(asked(serial.wrapping_add(1 << 31)).len() > 3);
+    }
+    /// One of these bytes at one of these names, or nothing.
+    type Step = (u8, Option<u8>);
+
+    /// Serial, zone and the records of its whole transfer without the last SOA record.
+    type Published = (u32, Arc<SignedZone>, BTreeSet<String>);
+
+    /// Versions of a zone, from the serial before the wrap on, with what lies between them.
+    fn versions(steps: &[Vec<Step>]) -> (Vec<Published>, Differences) {
+        let apex = name("example.");
+        let (mut published, mut differences) = (Vec::new(), Differences::default());
+        let mut zone = zone("example.", "example. NS ns.example.");
+        for (at, steps) in (0u32..).zip(iter::once(&vec![]).chain(steps)) {
+            let serial = at.wrapping_sub(2);
+            let mut next = zone.clone();
+            let mut touched = BTreeSet::from([(apex.clone(), Rtype::SOA)]);
+            let mut soa = zone.rrset(&apex, Rtype::SOA).unwrap().rrset().rdatas()[0].clone();
+            let numbers = soa.len() - 20;
+            soa[numbers..numbers + 4].copy_from_slice(&serial.to_be_bytes());
+            let rrsig = Some(serial.to_be_bytes().repeat(20));
+            next.put(&apex, SignedRrset { rrset: Rrset::new(Rtype::SOA, 60, vec![soa]), rrsig });
+            for (label, byte) in steps {
+                let owner = name(&format!("n{}.example.", label % 8));
+                touched.insert((owner.clone(), Rtype::A));
+                match byte {
+                    None => next.delete(&owner, Rtype::A),
+                    Some(byte) => {
+                        let rdatas =
+                            (0..1 + usize::from(byte % 3)).map(|n| vec![192, 0, 2, byte / 8 + n as u8]).collect();
+                        let rrset = Rrset::new(Rtype::A, 60 + u32::from(byte / 128), rdatas);
+                        next.put(&owner, SignedRrset { rrset, rrsig: (*byte > 99).then(|| vec![*byte; 80]) });
+                    }
+                }
+            }
+            if at > 0 {
+                differences.push(touched.into_iter().map(|(name, rtype)| Before::of(&zone, name, rtype)));
+            }
+            zone = next;
+            let whole = Arc::new(zone.clone());
+            let all = records(&messages(&whole, &Ask::new("example.", Rtype::AXFR).message()));
+            published.push((serial, whole, all[..all.len() - 1].iter().cloned().collect()));
+        }
+        (published, differences)
+    }
+
+    proptest! {
+        /// RFC 1995 §4, applied by the letter: what is deleted was there, what is added was not, and the end is our zone.
+        #[test]
+        fn a_difference_makes_each_earlier_version_into_the_present_one(
+            steps in prop::collection::vec(prop::collection::vec((any::<u8>(), any::<Option<u8>>()), 0..6), 1..9)
+        ) {
+            let (versions, differences) = versions(&steps);
+            let (_, newest, expected) = versions.last().unwrap();
+            for (serial, _, records_then) in &versions[..versions.len() - 1] {
+                let query = Ask::new("example.", Rtype::IXFR).knowing(*serial).message();
+                let sent = records(&messages_since(newest, &differences, &query));
+                let soas: Vec<usize> = (0..sent.len()).filter(|&at| sent[at].contains(" SOA ")).collect();
+                prop_assert_eq!((soas.len(), soas[0], soas[1], soas[3]), (4, 0, 1, sent.len() - 1));
+                prop_assert!(sent[0] == sent[soas[2]] && sent[0] == sent[soas[3]]);
+                let mut zone = records_then.clone();
+                for gone in &sent[1..soas[2]] {
+                    prop_assert!(zone.remove(gone), "{gone} was not there");
+                }
+                for new in &sent[soas[2]..soas[3]] {
+                    prop_assert!(zone.insert(new.clone()), "{new} was there");
+                }
+                prop_assert_eq!(&zone, expected);
+            }
+        }
+    }
+
+    #[test]
+    fn a_version_that_is_not_known_any_more_is_answered_with_the_whole_zone() {
+        let (versions, differences) = versions(&[vec![(1, Some(7))], vec![(2, Some(8))]]);
+        let (serial, newest, expected) = versions.last().unwrap();
+        let asked = |behind: u32| {
+            let query = Ask::new("example.", Rtype::IXFR).knowing(serial.wrapping_sub(behind)).message();
+            records(&messages_since(newest, &differences, &query))
+        };
+        assert_eq!(asked(2).iter().filter(|record| record.contains(" SOA ")).count(), 4);
+        for behind in [3, 4, 1000, 1 << 31] {
+            assert_eq!(asked(behind).len(), expected.len() + 1);
+        }
+    }
+
+    #[test]
+    fn a_large_difference_comes_in_many_messages() {
+        let before = zone("example.", "");
+        let mut after = before.clone();
+        let mut touched = vec![Before::of(&before, name("example."), Rtype::SOA)];
+        let soa = after.rrset(&name("example."), Rtype::SOA).unwrap().to_signed();
+        let mut rdata = soa.rrset.rdatas()[0].clone();
+        let numbers = rdata.len() - 20;
+        rdata[numbers + 3] += 1;
+        after.put(&name("example."), SignedRrset { rrset: Rrset::new(Rtype::SOA, soa.rrset.ttl, vec![rdata]), ..soa });
+        for n in 0..3000 {
+            let owner = name(&format!("n{n}.example."));
+            touched.push(Before::of(&before, owner.clone(), Rtype::TXT));
+            let rrset = Rrset::new(Rtype::TXT, 60, vec![vec![3; 4]]);
+            after.put(&owner, SignedRrset { rrset, rrsig: Some(vec![7; 90]) });
+        }
+        let mut differences = Differences::default();
+        differences.push(touched.into_iter());
+        let query = Ask::new("example.", Rtype::IXFR).knowing(before.serial().unwrap()).message();
+        let sent = messages_since(&Arc::new(after), &differences, &query);
+        assert!(sent.len() > 10);
+        assert_eq!(records(&sent).len(), 6004);
+        assert!(sent.iter().all(|message| message.len() < TRANSFER_MESSAGE + 1024));
     }
 }

@@ -181,8 +181,9 @@ impl Machine {
             .ok_or_else(|| missing("sealed operations"))?;
         machine.backlog = Backlog::load(&table(Table::Backlog)).ok_or_else(|| missing("waiting commits"))?;
         let (signed, versions) = (table(Table::Signed), table(Table::Version));
+        let differences = table(Table::Difference);
         for zone in machine.zones.values_mut() {
-            zone.load(&meta, &signed, &versions, machine.progress.agreed_time)
+            zone.load(&meta, &signed, &versions, &differences, machine.progress.agreed_time)
                 .ok_or_else(|| missing("zone version"))?;
         }
         Ok(Some(machine))
@@ -231,7 +232,8 @@ impl Machine {
         let Progress { height, agreed_time, .. } = self.progress;
         let published = self.zones.iter().filter(|(_, zone)| zone.serial().is_some());
         let zones = published.map(|(apex, zone)| (apex.clone(), zone.published().clone()));
-        View { height, agreed_time, zones: zones.collect(), withheld: false }
+        let differences = self.zones.iter().map(|(apex, zone)| (apex.clone(), zone.differences().clone()));
+        View { height, agreed_time, zones: zones.collect(), differences: differences.collect(), withheld: false }
     }
 
     pub fn snapshot(&self) -> Snapshot {

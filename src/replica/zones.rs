@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::genesis::GenesisZone;
 use crate::codec;
 use crate::crypto::ed25519::Signature;
+use crate::directory::differences::{Before, Differences};
 use crate::directory::name::Name;
 use crate::directory::rrset::{Rrset, RrsetId, Rtype};
 use crate::directory::zone::{SignedRrset, SignedZone};
@@ -29,6 +30,7 @@ pub struct ZoneMachine {
     key_tag: u16,
     policy: Policy,
     published: Arc<SignedZone>,
+    differences: Differences,
     /// Serial of the last version that was published or started.
     serial: u32,
     /// Names changed since the last version started.
@@ -74,6 +76,7 @@ impl ZoneMachine {
             dnskey,
             policy: Policy::default(),
             published: Arc::new(SignedZone::new(zone.apex.clone())),
+            differences: Differences::default(),
             serial: zone.serial().wrapping_sub(1),
             gathered: BTreeSet::new(),
             gathered_changed: false,
@@ -85,6 +88,11 @@ impl ZoneMachine {
     /// The published version.
     pub fn published(&self) -> &Arc<SignedZone> {
         &self.published
+    }
+
+    /// What the versions before the published one were.
+    pub fn differences(&self) -> &Differences {
+        &self.differences
     }
 
     /// Serial of the published version; none before the first.
@@ -185,6 +193,7 @@ impl ZoneMachine {
         let Version { plan, signed, .. } = self.version.take_if(|version| version.waiting.is_empty())?;
         let mut zone = SignedZone::clone(&self.published);
         let mut rows = vec![Row::delete(Table::Meta, plan_key(&self.apex))];
+        self.note_difference(&plan, &mut rows);
         for (name, rtype) in plan.deletes {
             zone.delete(&name, rtype);
             rows.push(Row::delete(Table::Signed, signed_key(&self.apex, &name, rtype)));
@@ -210,12 +219,28 @@ impl ZoneMachine {
         Some(rows)
     }
 
+    /// Keeps what the version is about to change, for those who have the one before.
+    fn note_difference(&mut self, plan: &Plan, rows: &mut Vec<Row>) {
+        if self.serial().is_none() {
+            return;
+        }
+        let puts = plan.puts.iter().map(|put| (put.name.clone(), put.rrset.rtype));
+        let touched = puts.chain(plan.deletes.iter().cloned());
+        let before = touched.map(|(name, rtype)| Before::of(&self.published, name, rtype));
+        let first = plan.serial.wrapping_sub(self.differences.len() as u32);
+        let (difference, gone) = self.differences.push(before);
+        rows.extend(difference.map(|it| Row::put(Table::Difference, difference_key(&self.apex, plan.serial), it)));
+        let gone = (0..gone as u32).map(|at| difference_key(&self.apex, first.wrapping_add(at)));
+        rows.extend(gone.map(|key| Row::delete(Table::Difference, key)));
+    }
+
     /// Reads back what was stored of this zone.
     pub(super) fn load(
         &mut self,
         meta: &BTreeMap<Vec<u8>, Vec<u8>>,
         signed: &TableRows,
         version: &TableRows,
+        differences: &TableRows,
         now: Timestamp,
     ) -> Option<()> {
         let mut zone = SignedZone::new(self.apex.clone());
@@ -233,12 +258,25 @@ impl ZoneMachine {
         }
         self.renewals.add_zone(&zone, now);
         self.published = Arc::new(zone);
+        self.load_differences(differences)?;
         if let Some(gathered) = meta.get(&gathered_key(&self.apex)) {
             self.gathered = codec::decode(gathered, MAX_GENESIS).ok()?;
         }
         if let Some(plan) = meta.get(&plan_key(&self.apex)) {
             self.load_version(codec::decode(plan, MAX_GENESIS).ok()?, version)?;
         }
+        Some(())
+    }
+
+    /// Their serials end with that of the published version, without a gap.
+    fn load_differences(&mut self, rows: &TableRows) -> Option<()> {
+        let rows: BTreeMap<&[u8], &[u8]> =
+            within(rows, &self.apex).map(|(key, value)| (key, value.as_slice())).collect();
+        let serial = self.serial().unwrap_or_default();
+        let first = serial.wrapping_sub(rows.len() as u32).wrapping_add(1);
+        let keys = (0..rows.len() as u32).map(|at| first.wrapping_add(at).to_be_bytes());
+        let rows: Vec<&[u8]> = keys.map(|key| rows.get(&key[..]).copied()).collect::<Option<_>>()?;
+        self.differences = Differences::load(rows.into_iter())?;
         Some(())
     }
 
@@ -272,6 +310,10 @@ fn signed_key(apex: &Name, name: &Name, rtype: Rtype) -> Vec<u8> {
 
 fn version_key(apex: &Name, index: u32) -> Vec<u8> {
     [apex.as_wire(), &index.to_be_bytes()].concat()
+}
+
+fn difference_key(apex: &Name, serial: u32) -> Vec<u8> {
+    [apex.as_wire(), &serial.to_be_bytes()].concat()
 }
 
 fn plan_key(apex: &Name) -> Vec<u8> {

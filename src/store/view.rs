@@ -5,6 +5,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::directory::Timestamp;
+use crate::directory::differences::Differences;
 use crate::directory::name::Name;
 use crate::directory::name_ref::{NameRef, WireName};
 use crate::directory::zone::SignedZone;
@@ -16,6 +17,8 @@ pub struct View {
     pub height: u64,
     pub agreed_time: Timestamp,
     pub zones: BTreeMap<Name, Arc<SignedZone>>,
+    /// How each zone came to be what it is.
+    pub differences: BTreeMap<Name, Differences>,
     /// The state was lost, or is not the cluster's: nothing is answered, rather than something old or wrong.
     pub withheld: bool,
 }
