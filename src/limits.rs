@@ -355,6 +355,16 @@ pub const DNS_STREAM_IDLE_SECONDS: u64 = 10;
 pub const DNS_STREAM_WRITE_SECONDS: u64 = 5;
 /// Seconds that a connection lives, however busy: its place is given back now and then.
 pub const DNS_STREAM_TOTAL_SECONDS: u64 = 300;
+/// Requests at a time on an HTTP/2 connection: the least that clients may count on (RFC 9113 §6.5.2).
+pub const MAX_HTTPS_STREAMS: u32 = 100;
+/// Bytes of a request's headers: the longest query in base64, and what else browsers send.
+pub const MAX_HTTPS_HEADERS: usize = 16 * 1024;
+/// Bytes of a request's body that may come unasked: some queries of the greatest length.
+pub const MAX_HTTPS_STREAM_WINDOW: u32 = 16 * 1024;
+/// Bytes of bodies of all requests of a connection that may come unasked: the least there can be (RFC 9113 §6.9.2).
+pub const MAX_HTTPS_CONNECTION_WINDOW: u32 = 65_535;
+/// HTTP/2 streams reset before anybody looked at them, or for an error: no client does so on purpose (CVE-2023-44487).
+pub const MAX_HTTPS_EARLY_RESETS: usize = 20;
 /// Seconds for the TLS or QUIC handshake of a DNS client: three round trips to the far side of the world take one.
 pub const DNS_HANDSHAKE_SECONDS: u64 = 5;
 /// Seconds between two looks at the files of the certificate that encrypted transports show.

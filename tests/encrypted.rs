@@ -39,14 +39,16 @@ impl Served {
         bed.key("alice");
         bed.run(&format!("title register {HOST}. --key alice.key")).ok();
         let addresses: Vec<String> = (0..ADDRESSES).map(|last| format!("many 300 A 192.0.2.{last}")).collect();
+        let addresses = [addresses, vec!["here 300 A 127.0.0.1".to_string()]].concat();
         let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
         bed.run_with(&format!("title set {HOST}. --key alice.key"), &addresses).ok();
         bed.kill_replica(1);
         let path = bed.path("replica-1/replica.toml");
         let port = |offset: u16| bed.dns(1) + offset;
         let more = format!(
-            "tls = \"127.0.0.1:{}\"\ncertificate = \"{}\"\nkey = \"{}\"\n",
+            "tls = \"127.0.0.1:{}\"\nhttps = \"127.0.0.1:{}\"\ncertificate = \"{}\"\nkey = \"{}\"\n",
             port(6),
+            port(7),
             bed.file("chain.pem"),
             bed.file("tls.key")
         );
@@ -61,6 +63,18 @@ impl Served {
 
     fn tls(&self) -> u16 {
         self.bed.dns(1) + 6
+    }
+
+    fn https(&self) -> u16 {
+        self.bed.dns(1) + 7
+    }
+
+    /// `curl` that finds [`HOST`] here and trusts its certificate.
+    fn curl(&self, arguments: &str) -> Run {
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--show-error", "--noproxy", "*", "--max-time", "30", "--cacert", &self.ca()]);
+        curl.args(["--resolve", &format!("{HOST}:{}:127.0.0.1", self.https())]);
+        Run::of(curl.args(arguments.split_whitespace()))
     }
 
     fn ca(&self) -> String {
@@ -164,6 +178,25 @@ fn every_transport_gives_the_same_answers_and_shows_the_newest_certificate() {
     assert_eq!(sorted(said.answers), expected);
     try_dig(served.tls(), &format!("+tls +tls-ca={ca} +tls-hostname=two.names.example {question}")).unwrap_err();
 
+    steps.next("dig and curl over HTTPS");
+    let verified = format!("+tls-ca={ca} +tls-hostname={HOST} {question}");
+    for kind in ["+https", "+https-get"] {
+        assert_eq!(sorted(dig(served.https(), &format!("{kind} {verified}")).answers), expected);
+    }
+    let url = format!("https://{HOST}:{}/dns-query", served.https());
+    // As a browser: what it asks the replica for lies where DNS over HTTPS says.
+    let found = served.curl(&format!("--doh-url {url} http://here.{HOST}:{}/readyz", served.bed.http(1)));
+    assert_eq!(found.code, 0, "{found:?}");
+    let message = query(0, &Name::parse(&format!("many.{HOST}."), None).unwrap(), A);
+    let text = data_encoding::BASE64URL_NOPAD.encode(&message);
+    for version in ["--http1.1", "--http2"] {
+        let head = served.curl(&format!("{version} --output /dev/null --dump-header - {url}?dns={text}")).ok();
+        assert!(head.lines().next().is_some_and(|line| line.contains(" 200")), "{head}");
+        let head = head.to_lowercase();
+        assert!(head.contains("content-type: application/dns-message\r\n"), "{head}");
+        assert!(head.contains("cache-control: max-age=300\r\n"), "{head}");
+    }
+
     steps.next("a certificate of another authority; connections that were there go on");
     let message = query(7, &Name::parse(&format!("many.{HOST}."), None).unwrap(), A);
     let mut open = [served.connect(&rustls::version::TLS13), served.connect(&rustls::version::TLS12)];
@@ -179,6 +212,9 @@ fn every_transport_gives_the_same_answers_and_shows_the_newest_certificate() {
     steps.next("kdig over TLS, which verifies it");
     let verified = format!("+tls-ca={other} +tls-hostname={HOST} {question}");
     assert_eq!(served.kdig(served.tls(), &format!("+tls {verified}")).unwrap(), expected);
+    for kind in ["+https", "+https +https-get"] {
+        assert_eq!(served.kdig(served.https(), &format!("{kind} {verified}")).unwrap(), expected);
+    }
     served.kdig(served.tls(), &format!("+tls +tls-ca={ca} +tls-hostname={HOST} {question}")).unwrap_err();
 
     steps.next("a file that is no certificate: the one before stays");

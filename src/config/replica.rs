@@ -18,7 +18,8 @@
 //! rate_limit = 200       # responses a second to one network of clients and question; 0: no limit
 //! transfers = []         # addresses and networks of secondaries, which may have whole zones
 //! tls = "0.0.0.0:853"    # DNS over TLS, if there is this line
-//! certificate = "chain.pem"  # for it, the server's own first; relative to this file; read again when it changes
+//! https = "0.0.0.0:443"  # DNS over HTTPS, likewise
+//! certificate = "chain.pem"  # for these, the server's own first; relative to this file; read again when it changes
 //! key = "tls.key"
 //! ```
 
@@ -56,6 +57,7 @@ pub struct ReplicaConfig {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct EncryptedDns {
     pub tls: Option<SocketAddr>,
+    pub https: Option<SocketAddr>,
     /// The certificate chain and its key, in PEM. Resolved against the file's own directory.
     pub certificate: PathBuf,
     pub key: PathBuf,
@@ -118,6 +120,7 @@ struct Dns {
     #[serde(default)]
     transfers: Vec<Network>,
     tls: Option<Spanned<SocketAddr>>,
+    https: Option<Spanned<SocketAddr>>,
     certificate: Option<Spanned<PathBuf>>,
     key: Option<Spanned<PathBuf>>,
 }
@@ -137,6 +140,7 @@ impl Default for Dns {
             rate_limit: DEFAULT_RATE_LIMIT,
             transfers: Vec::new(),
             tls: None,
+            https: None,
             certificate: None,
             key: None,
         }
@@ -161,6 +165,8 @@ struct DnsToWrite<'a> {
     transfers: &'a [Network],
     #[serde(skip_serializing_if = "Option::is_none")]
     tls: Option<SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    https: Option<SocketAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
     certificate: Option<&'a Path>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -187,6 +193,7 @@ impl ReplicaConfig {
                 rate_limit: self.dns_rate_limit.map_or(0, NonZeroU32::get),
                 transfers: &self.dns_transfers,
                 tls: encrypted.and_then(|encrypted| encrypted.tls),
+                https: encrypted.and_then(|encrypted| encrypted.https),
                 certificate: encrypted.map(|encrypted| &*encrypted.certificate),
                 key: encrypted.map(|encrypted| &*encrypted.key),
             },
@@ -244,24 +251,27 @@ impl Dns {
     fn encrypted(&self, listen: Listen, folder: &Path) -> Result<Option<EncryptedDns>, Fault> {
         let address = |listener: &Option<Spanned<SocketAddr>>| listener.as_ref().map(|address| *address.get_ref());
         let mut taken = vec![listen.dns, listen.http, listen.peers];
-        for listener in [&self.tls].into_iter().flatten() {
+        let listeners = [&self.tls, &self.https];
+        for listener in listeners.into_iter().flatten() {
             if taken.contains(listener.get_ref()) {
                 return Err((listener.span(), format!("{} is taken by another listener", listener.get_ref())));
             }
             taken.push(*listener.get_ref());
         }
-        match (&self.tls, &self.certificate, &self.key) {
+        match (listeners.into_iter().flatten().next(), &self.certificate, &self.key) {
             (None, None, None) => Ok(None),
             (Some(_), Some(certificate), Some(key)) => {
                 let (certificate, key) = (folder.join(certificate.get_ref()), folder.join(key.get_ref()));
-                Ok(Some(EncryptedDns { tls: address(&self.tls), certificate, key }))
+                let (tls, https) = (address(&self.tls), address(&self.https));
+                Ok(Some(EncryptedDns { tls, https, certificate, key }))
             }
             (Some(listener), ..) => {
                 Err((listener.span(), "needs `certificate` and `key`, the names of PEM files".into()))
             }
-            (None, Some(file), _) | (None, None, Some(file)) => {
-                Err((file.span(), "is for encrypted DNS: say `tls`, with an address and port, as well".into()))
-            }
+            (None, Some(file), _) | (None, None, Some(file)) => Err((
+                file.span(),
+                "is for encrypted DNS: say `tls` or `https`, with an address and port, as well".into(),
+            )),
         }
     }
 }
@@ -310,6 +320,7 @@ peers = "127.0.0.1:5305"
 [dns]
 workers = 2
 tls = "127.0.0.1:853"
+https = "127.0.0.1:443"
 certificate = "chain.pem"
 key = "/etc/torrens/tls.key"
 "#;
@@ -370,8 +381,9 @@ key = "/etc/torrens/tls.key"
             ("workers = 2", "workers = 0", "replica.toml:16: workers is 0, of 1 to "),
             ("workers = 2", "workers = 2\nthreads = 2", "replica.toml:17: unknown field `threads`"),
             ("127.0.0.1:853", "127.0.0.1:5300", "replica.toml:17: 127.0.0.1:5300 is taken by another listener"),
+            ("127.0.0.1:443", "127.0.0.1:853", "replica.toml:18: 127.0.0.1:853 is taken by another listener"),
             ("certificate = \"chain.pem\"", "", "replica.toml:17: needs `certificate` and `key`"),
-            ("tls = \"127.0.0.1:853\"", "", "replica.toml:18: is for encrypted DNS: say"),
+            ("tls = \"127.0.0.1:853\"\nhttps = \"127.0.0.1:443\"", "", "replica.toml:18: is for encrypted DNS: say"),
         ] {
             let error = read(&SOUND.replace(from, to)).unwrap_err();
             assert!(error.starts_with(expected), "{to}: {error}");

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! udp (recvmmsg, a socket per worker) ─┐
-//! stream (TCP framing), tls around it ─┴▶ respond ─▶ query::parse ─▶ answer ─▶ lookup, denial ─▶ response
+//! stream (TCP framing), tls around it ─┤
+//! https, quic (an exchange each)       ─┴▶ respond ─▶ query::parse ─▶ answer ─▶ lookup, denial ─▶ response
 //! ```
 //!
 //! A question for a name that exists takes one search of its zone, one for a name that does not two: numbers that lie side
@@ -30,6 +31,7 @@ pub mod certificates;
 mod connections;
 pub mod cookies;
 mod denial;
+pub mod https;
 mod lookup;
 #[cfg(feature = "misbehave")]
 pub mod misbehave;

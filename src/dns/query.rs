@@ -130,6 +130,35 @@ pub fn parse(message: &[u8]) -> Result<Query<'_>, Refusal> {
     })
 }
 
+/// Seconds that a response may be kept: the smallest TTL of its answers, for negative answers what the SOA record allows
+/// (RFC 8484 §5.1, RFC 2308 §5). None for failures, referrals and whatever cannot be read.
+pub(super) fn freshness(response: &[u8]) -> Option<u32> {
+    let header: &[u8; HEADER] = response.first_chunk()?;
+    let rcode = Rcode(u16::from(header[3] & 0xf));
+    if ![Rcode::NOERROR, Rcode::NXDOMAIN].contains(&rcode) {
+        return None;
+    }
+    let count = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
+    let mut rest = Reader(&response[HEADER..]);
+    if count(4) == 1 {
+        rest.question().ok()?;
+    }
+    let mut least = None;
+    for position in 0..u32::from(count(6)) + u32::from(count(8)) {
+        let record = rest.record().ok()?;
+        let mut seconds = u32::from_be_bytes(record.ttl);
+        if position >= u32::from(count(6)) {
+            if record.rtype != Rtype::SOA {
+                continue;
+            }
+            let minimum = record.rdata.last_chunk().copied()?;
+            seconds = seconds.min(u32::from_be_bytes(minimum));
+        }
+        least = Some(least.map_or(seconds, |least: u32| least.min(seconds)));
+    }
+    least
+}
+
 /// What is still to be read of a message.
 struct Reader<'m>(&'m [u8]);
 

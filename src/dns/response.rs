@@ -47,6 +47,8 @@ pub enum Transport {
         max: u16,
     },
     Stream,
+    /// An exchange of one query and one response: HTTPS, QUIC.
+    Exchange,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -107,13 +109,13 @@ impl<'o> Response<'o> {
         out.extend_from_slice(&[0x80 | u8::from(query.recursion_desired), 0, 0, 1, 0, 0, 0, 0, 0, 0]);
         out.extend_from_slice(query.question);
         let room = match (transport, query.edns) {
-            (Transport::Stream, _) => MAX_STREAM_MESSAGE,
+            (Transport::Stream | Transport::Exchange, _) => MAX_STREAM_MESSAGE,
             (Transport::Udp { .. }, None) => MIN_UDP_RESPONSE,
             (Transport::Udp { max }, Some(edns)) => usize::from(edns.udp_size.min(max)).max(MIN_UDP_RESPONSE),
         };
         Self {
             limit: room - query.edns.map_or(0, |_| OPT + options.length(None)),
-            stream: transport == Transport::Stream,
+            stream: !matches!(transport, Transport::Udp { .. }),
             edns: query.edns.map(|edns| edns.dnssec_ok),
             options,
             class: if query.class == CLASS_CHAOS { CLASS_CHAOS } else { CLASS_IN },

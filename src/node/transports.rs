@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use crate::config::ReplicaConfig;
 use crate::config::replica::EncryptedDns;
 use crate::dns::certificates::{CertificateFiles, Certificates};
-use crate::dns::{Server, stream, tls};
+use crate::dns::{Server, https, stream, tls};
 
 /// Serves as configured. What is served ends when the set is dropped.
 pub async fn start(config: &ReplicaConfig, server: &Server) -> anyhow::Result<JoinSet<()>> {
@@ -28,6 +28,10 @@ async fn start_encrypted(config: &EncryptedDns, server: &Server, transports: &mu
     if let Some(address) = config.tls {
         let acceptor = tls::acceptor(&certificates, &[tls::PROTOCOL])?;
         transports.spawn(tls::serve_tls(listen(address, "DNS over TLS").await?, acceptor, server.clone()));
+    }
+    if let Some(address) = config.https {
+        let acceptor = tls::acceptor(&certificates, &https::PROTOCOLS)?;
+        transports.spawn(https::serve_https(listen(address, "DNS over HTTPS").await?, acceptor, server.clone()));
     }
     transports.spawn(certificates.watch());
     Ok(())
