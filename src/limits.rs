@@ -496,6 +496,12 @@ pub const MAX_DIFFERENCES: usize = 4096;
 /// Bytes of what these versions changed, for each zone: at half a kilobyte for an operation more than 20,000 of them, or the
 /// renewals of 60,000 RRsets. A version that changes more than this is transferred as the whole zone.
 pub const MAX_DIFFERENCE_BYTES: usize = 16 * 1024 * 1024;
+/// Seconds that a signature may hold: so long a replica that lies can show what was, and nobody can tell.
+pub const MAX_SIGNATURE_VALIDITY: u32 = 90 * 24 * 3600;
+/// Seconds from a signature to its renewal, at least: a zone of a few names renewed all the time is still a small load.
+pub const MIN_RENEWAL: u32 = 2;
+/// Seconds between two heartbeats, at least. Each is a version of the zone, which takes a few rounds to sign.
+pub const MIN_HEARTBEAT: u32 = 1;
 /// RRsets renewed in one version: a large zone is renewed in steps, so that changes do not wait for all of it.
 pub const MAX_RENEWALS_PER_VERSION: usize = 512;
 

@@ -21,7 +21,7 @@ const LAYERS: &[(&str, &[&str])] = &[
         "sim",
         &["replica", "store", "order", "directory", "ca", "signing", "crypto", "committee", "codec", "limits", "rows"],
     ),
-    ("config", &["access", "crypto", "committee", "codec", "limits", "directory"]),
+    ("config", &["access", "signing", "crypto", "committee", "codec", "limits", "directory"]),
     ("peer", &["replica", "store", "crypto", "committee", "codec", "limits", "config"]),
     ("dns", &["access", "store::view", "directory", "limits"]),
     ("http", &["replica", "store", "directory", "crypto", "codec", "committee", "limits"]),

@@ -17,7 +17,7 @@ const PARENT: &str = "example.";
 
 /// What is asked, the response code, and how many records of that type the answer has. The zone has every feature that
 /// denial and signatures depend on.
-const QUESTIONS: [(&str, &str, &str, usize); 37] = [
+const QUESTIONS: [(&str, &str, &str, usize); 39] = [
     // Records of every kind.
     ("www", "A", "NOERROR", 2),
     ("www", "AAAA", "NOERROR", 1),
@@ -28,6 +28,8 @@ const QUESTIONS: [(&str, &str, &str, usize); 37] = [
     ("mail", "MX", "NOERROR", 1),
     ("_443._tcp.www", "TLSA", "NOERROR", 1),
     ("opaque", "TYPE65280", "NOERROR", 1),
+    ("_heartbeat", "TXT", "NOERROR", 1),
+    ("_heartbeat", "A", "NOERROR", 0),
     // The apex.
     ("@", "SOA", "NOERROR", 1),
     ("@", "NS", "NOERROR", 2),

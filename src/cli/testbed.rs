@@ -26,6 +26,7 @@ Examples:
   torrens testbed --dir demo
   torrens testbed --dir demo --replicas 7 --zone example.zone --zone other.zone
   torrens testbed --dir demo --structure config/classes-9.toml
+  torrens testbed --dir demo --policy config/policy.toml
 
 Replica i listens on 127.0.0.1, port P + 20·i: DNS; + 4: HTTP API and metrics; + 5: peers.
 DIR/trust holds what validators trust, with a ready unbound.conf; DIR/cluster.toml is for `torrens title` and the like.")]
@@ -42,6 +43,9 @@ pub struct TestbedArgs {
     /// Zone to serve, a master file; repeat for several
     #[arg(long = "zone", value_name = "FILE")]
     zones: Vec<PathBuf>,
+    /// How fresh zones are kept: validity of signatures, heartbeat, largest TTL; a file as config/policy.toml
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
     /// Port of replica 0's DNS
     #[arg(long, value_name = "P", default_value_t = 5300)]
     port_base: u16,
@@ -84,6 +88,8 @@ impl TestbedArgs {
             Some(path) => config::structure::read(path)?,
             None => Committee::new(self.replicas)?,
         };
+        let policies = self.policy.as_deref().map(config::policy::read).transpose()?.unwrap_or_default();
+        let zones = policies.assign(zones)?;
         let deal =
             Deal { directory: self.dir.clone(), committee, zones, port_base: self.port_base, primes: self.primes() };
         fs::create_dir_all(&self.dir).with_context(|| format!("cannot create {}", self.dir.display()))?;

@@ -3,12 +3,14 @@
 //! | file | for | module |
 //! |---|---|---|
 //! | `replica.toml` | one replica: addresses, data directory | [`replica`] |
+//! | `policy.toml` | the ceremony: how fresh zones are kept | [`policy`] |
 //! | `structure.toml` | the ceremony: which replicas may fail together | [`structure`] |
 //!
 //! Secret files are written whole or not at all, readable by their owner only, and never over another file.
 
 mod file;
 mod pem;
+pub mod policy;
 pub mod replica;
 pub mod secrets;
 pub mod structure;

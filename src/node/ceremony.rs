@@ -41,6 +41,7 @@ use crate::directory::master::ZoneFile;
 use crate::directory::name::Name;
 use crate::limits::{DEFAULT_RATE_LIMIT, DNSKEY_TTL, RSA_PRIME_BITS};
 use crate::replica::genesis::{Authority, Genesis, GenesisZone};
+use crate::signing::policy::Policy;
 use crate::signing::rrsig::{dnskey_text, ds_text};
 use crate::store::rocks::RocksStore;
 
@@ -51,7 +52,8 @@ pub const GENESIS_FILE: &str = "genesis";
 pub struct Deal {
     pub directory: PathBuf,
     pub committee: Committee,
-    pub zones: Vec<ZoneFile>,
+    /// Each with its policy.
+    pub zones: Vec<(ZoneFile, Policy)>,
     pub port_base: u16,
     pub primes: Primes,
 }
@@ -99,12 +101,12 @@ impl Deal {
         let mut zone_shares: Vec<BTreeMap<Name, Zeroizing<Vec<u8>>>> =
             committee.ids().map(|_| BTreeMap::new()).collect();
         let mut genesis_zones = Vec::new();
-        for file in zones {
+        for (file, policy) in zones {
             let (key, shares) = frost::deal(&committee, &mut rng);
             for (held, share) in zone_shares.iter_mut().zip(shares) {
                 held.insert(file.apex.clone(), Zeroizing::new(share.to_bytes().to_vec()));
             }
-            genesis_zones.push(GenesisZone::new(file, key));
+            genesis_zones.push(GenesisZone::new(file, key, policy));
         }
         let apexes: Vec<Name> = genesis_zones.iter().map(|zone| zone.apex.clone()).collect();
         let authority = self_signed(&rsa, &rsa_shares, &apexes, created.seconds(), &mut rng)?;
@@ -120,6 +122,7 @@ impl Deal {
             registry: registry.public(),
             authority,
         };
+        genesis.check_policies()?;
 
         progress("writing keys and databases");
         fs::create_dir_all(directory.join("keys"))?;

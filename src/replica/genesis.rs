@@ -15,6 +15,8 @@ use crate::directory::master::ZoneFile;
 use crate::directory::name::Name;
 use crate::directory::rrset::{Rrset, Rtype};
 use crate::limits::MAX_GENESIS;
+use crate::signing::heartbeat;
+use crate::signing::policy::{Policy, PolicyError};
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Genesis {
@@ -39,13 +41,14 @@ pub struct Genesis {
 pub struct GenesisZone {
     pub apex: Name,
     pub key: FrostPublic,
+    pub policy: Policy,
     pub records: Vec<(Name, Rrset)>,
 }
 
 impl GenesisZone {
-    pub fn new(file: ZoneFile, key: FrostPublic) -> Self {
+    pub fn new(file: ZoneFile, key: FrostPublic, policy: Policy) -> Self {
         let records = file.records.into_iter().map(|((name, _), rrset)| (name, rrset)).collect();
-        Self { apex: file.apex, key, records }
+        Self { apex: file.apex, key, policy, records }
     }
 
     /// The zone as it was read from its file.
@@ -78,6 +81,12 @@ pub enum GenesisError {
     Keys { found: usize, expected: usize },
     #[error("the {key} is not shared as this network's committee asks ({structure}): deal the keys anew")]
     Structure { key: String, structure: String },
+    #[error("policy of {zone}: {error}")]
+    Policy { zone: Name, error: PolicyError },
+    #[error("{zone} has {name}, where its heartbeat is to stand: rename it, or switch the heartbeat off in the policy")]
+    HeartbeatTaken { zone: Name, name: Name },
+    #[error("{0} is so long a name that no heartbeat fits below it: switch it off in the policy")]
+    NoRoomForHeartbeat(Name),
 }
 
 impl Genesis {
@@ -94,7 +103,24 @@ impl Genesis {
             }
         }
         genesis.check_structure()?;
+        genesis.check_policies()?;
         Ok(genesis)
+    }
+
+    /// Whether each zone's policy can be kept.
+    pub fn check_policies(&self) -> Result<(), GenesisError> {
+        for GenesisZone { apex, policy, records, .. } in &self.zones {
+            policy.check().map_err(|error| GenesisError::Policy { zone: apex.clone(), error })?;
+            if policy.heartbeat.is_none() {
+                continue;
+            }
+            let heartbeat = heartbeat::name(apex).ok_or_else(|| GenesisError::NoRoomForHeartbeat(apex.clone()))?;
+            let names = records.iter().map(|(name, _)| name).chain(self.zones.iter().map(|zone| &zone.apex));
+            if let Some(name) = names.into_iter().find(|name| name.is_within(&heartbeat)) {
+                return Err(GenesisError::HeartbeatTaken { zone: apex.clone(), name: name.clone() });
+            }
+        }
+        Ok(())
     }
 
     /// Every key is dealt to this committee: one dealt to another would sign with too few, or never.

@@ -8,8 +8,8 @@
 //! 2. every block's payload, in the order of the commit: nonce commitments, signature shares, sealed operations,
 //!    operations. A share that completes a signature makes it a fact here; an operation is decided and applied, once, where
 //!    it stands first;
-//! 3. zone versions whose last due signature is a fact are published, whole; zones with gathered changes or due
-//!    renewals start their next version;
+//! 3. zone versions whose last due signature is a fact are published, whole; zones with gathered changes, due
+//!    renewals or a due heartbeat start their next version;
 //! 4. open signing tasks are assigned by the commit's coin. Their deadlines count from the round of the commit that was
 //!    ordered last: nobody could know of them earlier.
 //!
@@ -218,14 +218,14 @@ impl Machine {
         &mut self.sealed
     }
 
-    /// Whether signatures or openings are due, now that agreed time has come to `now`.
+    /// Whether signatures, openings or a heartbeat are due, now that agreed time has come to `now`.
     pub fn has_work(&self, now: Timestamp) -> bool {
-        self.sealed.unopened() > 0 || self.scheduler.pending() > 0 || self.next_renewal().is_some_and(|due| due <= now)
+        self.sealed.unopened() > 0 || self.scheduler.pending() > 0 || self.next_due().is_some_and(|due| due <= now)
     }
 
-    /// When the next signature is to be renewed.
-    pub fn next_renewal(&self) -> Option<Timestamp> {
-        self.zones.values().filter_map(ZoneMachine::next_renewal).min()
+    /// When the next signature is to be renewed, or the next heartbeat is due.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.zones.values().filter_map(ZoneMachine::next_due).min()
     }
 
     pub fn view(&self) -> View {
@@ -444,7 +444,7 @@ impl Machine {
 
     fn start_versions(&mut self, executed: &mut Executed) {
         for zone in self.zones.values_mut() {
-            let rows = zone.start(&self.directory, self.progress.agreed_time, &mut self.scheduler);
+            let rows = zone.start(&self.directory, self.progress, &mut self.scheduler);
             executed.rows.extend(rows);
         }
     }

@@ -10,7 +10,7 @@
 //!    their order: a copy holds the rows as they are after all writes before it.
 //!
 //! A round is due only while there is something to order, sign or prove (design: *Quiescent*): an operation waits here,
-//! shares wait to be sent, the state machine has signatures or sealed operations open or a renewal due, the DAG holds what is not executed,
+//! shares wait to be sent, the state machine has signatures or sealed operations open or a renewal or heartbeat due, the DAG holds what is not executed,
 //! or another replica is already in that round. The first block after a quiet spell carries no payload, so that its
 //! timestamp is agreed on before anything is executed. A corrupt replica need not hold back: if its block leads that
 //! round, it is executed at a time from before the spell. An operation whose validity ended meanwhile can so be accepted

@@ -14,7 +14,7 @@ use crate::signing::{KeyId, NonceBatch, ShareEntry};
 
 impl Replica {
     /// After each batch of inputs: proposes the next block if a round is due. `now` is the local clock, which goes into
-    /// the block's timestamp and decides whether a renewal is due, nothing else.
+    /// the block's timestamp and decides whether a renewal or heartbeat is due, nothing else.
     pub fn advance(&mut self, now: Timestamp) -> Vec<Effect> {
         if !self.started || self.sync.is_some() || self.heads.diverged() {
             return Vec::new();

@@ -1,8 +1,8 @@
 //! A zone's versions (design: *Zones change by versions*).
 //!
 //! Changes gather while one version is being signed; the next takes all of them, adds one to the serial and is
-//! published whole, in order, when its last due signature is a fact. Renewals of signatures are versions too. What a
-//! version puts and deletes is fixed when it starts, RRSIG times included.
+//! published whole, in order, when its last due signature is a fact. Renewals of signatures are versions too, and so are
+//! heartbeats. What a version puts and deletes is fixed when it starts, RRSIG times included.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::genesis::GenesisZone;
+use super::machine::Progress;
 use crate::codec;
 use crate::crypto::ed25519::Signature;
 use crate::directory::differences::{Before, Differences};
@@ -17,9 +18,11 @@ use crate::directory::name::Name;
 use crate::directory::rrset::{Rrset, RrsetId, Rtype};
 use crate::directory::zone::{SignedRrset, SignedZone};
 use crate::directory::{Directory, Timestamp};
-use crate::limits::{DNSKEY_TTL, MAX_GENESIS, MAX_RENEWALS_PER_VERSION};
+use crate::limits::{DNSKEY_TTL, MAX_GENESIS, MAX_META_ROW, MAX_RENEWALS_PER_VERSION};
 use crate::rows::{Row, Table, TableRows};
-use crate::signing::renewal::{Policy, Renewals};
+use crate::signing::heartbeat::{self, Heartbeat};
+use crate::signing::policy::Policy;
+use crate::signing::renewal::Renewals;
 use crate::signing::rrsig::{ToBeSigned, dnskey_rrset, key_tag, to_be_signed, validity_of};
 use crate::signing::version::{self, Change, VersionPlan};
 use crate::signing::{KeyId, Scheduler, TaskId};
@@ -29,6 +32,10 @@ pub struct ZoneMachine {
     dnskey: Rrset,
     key_tag: u16,
     policy: Policy,
+    /// Where the heartbeat stands, if the policy has one.
+    heartbeat: Option<Name>,
+    /// Agreed time of the last one that was published or started.
+    last_heartbeat: Option<Timestamp>,
     published: Arc<SignedZone>,
     differences: Differences,
     /// Serial of the last version that was published or started.
@@ -69,19 +76,21 @@ struct Put {
 impl ZoneMachine {
     /// A zone of which nothing is published yet: its first version will have the file's serial.
     pub fn new(zone: &GenesisZone) -> Self {
-        let dnskey = dnskey_rrset(&zone.key.public_key(), DNSKEY_TTL);
+        let dnskey = zone.policy.published(dnskey_rrset(&zone.key.public_key(), DNSKEY_TTL));
         Self {
             apex: zone.apex.clone(),
             key_tag: key_tag(&dnskey.rdatas()[0]),
             dnskey,
-            policy: Policy::default(),
+            policy: zone.policy,
+            heartbeat: zone.policy.heartbeat.and_then(|_| heartbeat::name(&zone.apex)),
+            last_heartbeat: None,
             published: Arc::new(SignedZone::new(zone.apex.clone())),
             differences: Differences::default(),
             serial: zone.serial().wrapping_sub(1),
             gathered: BTreeSet::new(),
             gathered_changed: false,
             version: None,
-            renewals: Renewals::default(),
+            renewals: Renewals::new(zone.policy),
         }
     }
 
@@ -105,8 +114,19 @@ impl ZoneMachine {
         if self.gathered.is_empty() { self.serial } else { self.serial.wrapping_add(1) }
     }
 
-    pub fn next_renewal(&self) -> Option<Timestamp> {
-        if self.version.is_some() { None } else { self.renewals.earliest() }
+    /// When the next renewal or heartbeat is due; none while a version is being signed.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        if self.version.is_some() {
+            None
+        } else {
+            self.renewals.earliest().into_iter().chain(self.next_heartbeat()).min()
+        }
+    }
+
+    fn next_heartbeat(&self) -> Option<Timestamp> {
+        let interval = self.policy.heartbeat.filter(|_| self.heartbeat.is_some())?;
+        let next = |last: Timestamp| Timestamp(last.0.saturating_add(u64::from(interval) * 1000));
+        Some(self.last_heartbeat.map_or(Timestamp(0), next))
     }
 
     /// Notes names whose RRsets changed. The serial of the version that will show them.
@@ -130,14 +150,22 @@ impl ZoneMachine {
     }
 
     /// Starts the next version, if something is gathered or due and none is being signed.
-    pub(super) fn start(&mut self, directory: &Directory, now: Timestamp, scheduler: &mut Scheduler) -> Vec<Row> {
+    pub(super) fn start(&mut self, directory: &Directory, progress: Progress, scheduler: &mut Scheduler) -> Vec<Row> {
         let mut rows = Vec::new();
+        let now = progress.agreed_time;
         if self.version.is_none() {
             let due = self.renewals.due(now, MAX_RENEWALS_PER_VERSION);
             let renew: BTreeSet<(Name, Rtype)> = due.map(|id| (id.name.clone(), id.rtype)).collect();
-            if !self.gathered.is_empty() || !renew.is_empty() {
-                let plan = self.plan(directory, &renew);
+            let beats = self.next_heartbeat().is_some_and(|due| due <= now);
+            if !self.gathered.is_empty() || !renew.is_empty() || beats {
+                let interval = self.policy.heartbeat.filter(|_| beats);
+                let heartbeat = interval.map(|interval| Heartbeat { height: progress.height, time: now, interval });
+                let plan = self.plan(directory, &renew, heartbeat);
                 rows.push(self.open(plan, now, scheduler));
+                if beats {
+                    self.last_heartbeat = Some(now);
+                    rows.push(Row::put(Table::Meta, heartbeat_key(&self.apex), codec::encode(&now)));
+                }
             }
         }
         if std::mem::take(&mut self.gathered_changed) {
@@ -147,18 +175,29 @@ impl ZoneMachine {
         rows
     }
 
-    fn plan(&mut self, directory: &Directory, renew: &BTreeSet<(Name, Rtype)>) -> VersionPlan {
+    fn plan(
+        &mut self,
+        directory: &Directory,
+        renew: &BTreeSet<(Name, Rtype)>,
+        heartbeat: Option<Heartbeat>,
+    ) -> VersionPlan {
         let registry = &directory.zones()[&self.apex];
         let soa = registry.records.get(&Rtype::SOA).expect("every zone of the genesis has an SOA record");
         self.serial = self.serial.wrapping_add(1);
-        let dirty = std::mem::take(&mut self.gathered);
+        let mut dirty = std::mem::take(&mut self.gathered);
         self.gathered_changed = true;
+        let beat = self.heartbeat.as_ref().zip(heartbeat);
+        dirty.extend(beat.map(|(name, _)| name.clone()));
+        let desired = |name: &Name| match beat {
+            Some((at, heartbeat)) if at == name => vec![self.policy.published(heartbeat.rrset())],
+            _ => directory.rrsets_at(&self.apex, name).into_iter().map(|rrset| self.policy.published(rrset)).collect(),
+        };
         version::plan(
             &self.published,
             &Change {
                 dirty: &dirty,
-                desired: &|name| directory.rrsets_at(&self.apex, name),
-                soa,
+                desired: &desired,
+                soa: &self.policy.published(soa.clone()),
                 dnskey: &self.dnskey,
                 serial: self.serial,
                 renew,
@@ -259,6 +298,9 @@ impl ZoneMachine {
         self.renewals.add_zone(&zone, now);
         self.published = Arc::new(zone);
         self.load_differences(differences)?;
+        if let Some(time) = meta.get(&heartbeat_key(&self.apex)) {
+            self.last_heartbeat = Some(codec::decode(time, MAX_META_ROW).ok()?);
+        }
         if let Some(gathered) = meta.get(&gathered_key(&self.apex)) {
             self.gathered = codec::decode(gathered, MAX_GENESIS).ok()?;
         }
@@ -322,4 +364,8 @@ fn plan_key(apex: &Name) -> Vec<u8> {
 
 fn gathered_key(apex: &Name) -> Vec<u8> {
     [b"gathered/", apex.as_wire()].concat()
+}
+
+fn heartbeat_key(apex: &Name) -> Vec<u8> {
+    [b"heartbeat/", apex.as_wire()].concat()
 }

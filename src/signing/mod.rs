@@ -50,7 +50,9 @@
 
 pub mod assign;
 mod book;
+pub mod heartbeat;
 pub mod nonces;
+pub mod policy;
 pub mod renewal;
 pub mod rrsig;
 pub mod scheduler;

@@ -26,6 +26,7 @@ use crate::replica::genesis::{Authority, Genesis, GenesisZone};
 use crate::replica::heads::{HeadSigning, ThresholdKey};
 use crate::replica::rsa::AuthorityShare;
 use crate::signing::Signer;
+use crate::signing::policy::Policy;
 use crate::store::memory::MemoryStore;
 
 /// The simulated clocks start here: milliseconds since the epoch.
@@ -123,7 +124,7 @@ impl Network {
         let identities: Vec<SecretKey> = committee.ids().map(|_| SecretKey::generate(&mut rng)).collect();
         let file = parse_zone(ZONE, "sim.example.zone", None, &mut |_| Err("no includes".into()));
         let (key, zone_shares) = frost::deal(&committee, &mut rng);
-        let zones = vec![GenesisZone::new(file.expect("the zone is sound"), key)];
+        let zones = vec![GenesisZone::new(file.expect("the zone is sound"), key, Policy::default())];
         let authority = self_signed(rsa.clone(), &rsa_shares, &zones, &mut rng);
         let publics: Vec<_> = identities.iter().map(SecretKey::public).collect();
         let (head_key, head_shares) = heads::deal(&committee, &mut rng);

@@ -28,6 +28,7 @@ use crate::limits::{BENCH_PORT_BASE, BENCH_RECOVERY_COMMITS, BENCH_RECOVERY_PAUS
 use crate::node::ceremony::{Deal, Primes};
 use crate::replica::door;
 use crate::replica::genesis::Genesis;
+use crate::signing::policy::Policy;
 use crate::store::Read;
 use crate::store::rocks::RocksStore;
 
@@ -235,7 +236,7 @@ impl World {
         let deal = Deal {
             directory: folder.into(),
             committee: Committee::new(4)?,
-            zones: vec![zone],
+            zones: vec![(zone, Policy::default())],
             port_base: BENCH_PORT_BASE,
             #[cfg(feature = "fixtures")]
             primes: Primes::Fixture,

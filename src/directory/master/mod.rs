@@ -21,6 +21,7 @@ use super::name::Name;
 use super::rrset::{Rrset, Rtype};
 use super::zone::SignedZone;
 use parse::{Reader, State};
+pub use token::parse_seconds;
 
 /// A zone as its master file says it.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -139,7 +139,7 @@ impl<'a> Entries<'a> {
 }
 
 /// Seconds: `3600`, or with units as `1h30m` (weeks, days, hours, minutes, seconds).
-pub(in crate::directory) fn parse_seconds(text: &str) -> Option<u32> {
+pub fn parse_seconds(text: &str) -> Option<u32> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) {
         return text.parse().ok();
     }

@@ -26,6 +26,7 @@ use crate::replica::genesis::{Authority, Genesis, GenesisZone};
 use crate::replica::heads::{HeadKeys, ThresholdKey};
 use crate::replica::rsa::AuthorityShare;
 use crate::signing::Signer;
+use crate::signing::policy::Policy;
 
 pub const START: u64 = 1_800_000_000_000;
 const ZONE: &str = include_str!("../../../zones/names.example.zone");
@@ -86,7 +87,7 @@ pub fn fixture() -> &'static Fixture {
         let identities: Vec<SecretKey> = committee.ids().map(|_| SecretKey::generate(&mut rng)).collect();
         let file = parse_zone(ZONE, "names.example.zone", None, &mut |_| Err("no includes".into())).unwrap();
         let (key, zone_shares) = frost::deal(&committee, &mut rng);
-        let zones = vec![GenesisZone::new(file, key)];
+        let zones = vec![GenesisZone::new(file, key, Policy::default())];
         let public_key = rsa.spki_der();
         let seconds = START / 1000;
         let facts = RootFacts {

@@ -1,6 +1,7 @@
 //! Whole replicas, from operation to published zone, under crashes, loss and silence.
 
 mod fixture;
+mod freshness;
 mod fuzz;
 mod hostile;
 mod joining;

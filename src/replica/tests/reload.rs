@@ -66,7 +66,7 @@ fn a_machine_read_back_after_any_commit_goes_on_as_the_one_that_wrote_the_rows()
         waited += expected.held;
         assert_eq!((found.serials, found.outcomes.digests()), (expected.serials, expected.outcomes.digests()));
         assert!(restarted.view().zones == steady.view().zones, "height {}", commit.height);
-        assert_eq!(restarted.next_renewal(), steady.next_renewal());
+        assert_eq!(restarted.next_due(), steady.next_due());
     }
     assert!(waited > 0, "nothing ever waited for an opening");
 }

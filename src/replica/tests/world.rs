@@ -160,6 +160,18 @@ impl World {
         self.now = until;
     }
 
+    /// All clocks go on by so much, while nobody does anything.
+    pub fn skip(&mut self, time: u64) {
+        self.now += time;
+        let queue = std::mem::take(&mut self.queue);
+        self.queue = queue.into_iter().map(|((at, number), event)| ((at + time, number), event)).collect();
+    }
+
+    /// What every clock says.
+    pub fn now(&self) -> Timestamp {
+        Timestamp(self.now)
+    }
+
     /// Starts a replica that did not run.
     pub fn start(&mut self, id: u8) {
         self.restart(ReplicaId(id));

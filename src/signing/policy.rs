@@ -1,0 +1,275 @@
+//! What a zone's operators decide about its freshness: part of the genesis, so that all replicas have the same.
+//!
+//! ```text
+//! inception   signed                 renewal due                                      expiration
+//!     ├─────────┼──────────────────────────┼──────────────────┬────────────────────────────┤
+//!      backdating  renewal − jitter(RRset)     max TTL, and a      in reserve
+//!               ├────────────── validity − jitter(RRset) ───────────────────────────────────┤
+//! ```
+//!
+//! Whenever a renewal is due, `validity − renewal` of the signature is left, for every RRset alike; before, more. A record that
+//! is handed out then may be kept for its TTL, so no TTL in the zone is larger than `max_ttl`, and `max_ttl` is at most seven
+//! eighths of what is left (RFC 6781 §4.4.1, as RFC 4641 §4.1.1 before it: the largest TTL is to be a fraction of the
+//! signatures' validity, or validators discard what caches still hold). The last eighth is what a renewal may take until it is published, while replicas are cut off or a large
+//! zone is signed anew.
+//!
+//! Jitter follows from the RRset's identity. An RRset that is renewed somewhat more often than another drifts away from it, so a
+//! zone is not renewed all at once for ever after its genesis.
+//!
+//! Deviation: a TTL above the maximum is not refused but lowered where it is published, as RFC 2181 §8 lets every cache do:
+//! records from other places may be taken over as they are.
+
+use serde::{Deserialize, Serialize};
+
+use super::rrsig::Validity;
+use crate::crypto::digest::hash;
+use crate::directory::Timestamp;
+use crate::directory::rrset::{Rrset, RrsetId};
+use crate::limits::{MAX_SIGNATURE_VALIDITY, MAX_TTL, MIN_HEARTBEAT, MIN_RENEWAL};
+
+const HOUR: u32 = 3600;
+const DAY: u32 = 24 * HOUR;
+
+/// How fresh a zone is kept. All in seconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Policy {
+    /// From signing to expiration, before jitter is taken off.
+    pub validity: u32,
+    /// From signing until the signature is renewed, before jitter is taken off.
+    pub renewal: u32,
+    /// How much earlier than said a signature may be renewed and may expire, at most.
+    pub jitter: u32,
+    /// How far inception lies before agreed time, for validators whose clocks are behind (RFC 6781 §4.4.2).
+    pub backdating: u32,
+    /// Larger TTLs are lowered to this.
+    pub max_ttl: u32,
+    /// From one heartbeat to the next; none: the zone has none.
+    pub heartbeat: Option<u32>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum PolicyError {
+    #[error(
+        "signatures valid for {0} s: at most {MAX_SIGNATURE_VALIDITY} s are allowed, since so long a liar can show what was"
+    )]
+    ValidTooLong(u32),
+    #[error(
+        "signatures renewed after {renewal} s, and up to {jitter} s earlier: at least {MIN_RENEWAL} s are to lie between two \
+         renewals, so raise the one or lower the other"
+    )]
+    RenewedTooOften { renewal: u32, jitter: u32 },
+    #[error("signatures valid for {validity} s and renewed after {renewal} s only: renew them before they expire")]
+    RenewedTooLate { validity: u32, renewal: u32 },
+    #[error(
+        "TTLs of up to {max_ttl} s, while {left} s of a signature may be left: an RRSIG could expire in a cache before its \
+         TTL. Set at most {allowed} s, or renew earlier, or let signatures hold longer"
+    )]
+    OutlivedByTtl { max_ttl: u32, left: u32, allowed: u32 },
+    #[error("inception {backdating} s before signing, for signatures that hold {validity} s: lower it")]
+    BackdatedTooFar { backdating: u32, validity: u32 },
+    #[error("a heartbeat every {0} s: at least {MIN_HEARTBEAT} s are to lie between two")]
+    BeatsTooOften(u32),
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            validity: 7 * DAY,
+            renewal: DAY,
+            jitter: 12 * HOUR,
+            backdating: HOUR,
+            max_ttl: 5 * DAY,
+            heartbeat: Some(600),
+        }
+    }
+}
+
+impl Policy {
+    /// Whether it keeps its promises: no RRSIG that expires before its TTL while renewals are not overdue.
+    pub fn check(&self) -> Result<(), PolicyError> {
+        let Self { validity, renewal, jitter, backdating, max_ttl, heartbeat } = *self;
+        if validity > MAX_SIGNATURE_VALIDITY {
+            return Err(PolicyError::ValidTooLong(validity));
+        }
+        if renewal < jitter.saturating_add(MIN_RENEWAL) {
+            return Err(PolicyError::RenewedTooOften { renewal, jitter });
+        }
+        if validity <= renewal {
+            return Err(PolicyError::RenewedTooLate { validity, renewal });
+        }
+        if backdating > validity {
+            return Err(PolicyError::BackdatedTooFar { backdating, validity });
+        }
+        let left = self.left_when_due();
+        let allowed = (left - left.div_ceil(8)).min(MAX_TTL);
+        if max_ttl > allowed {
+            return Err(PolicyError::OutlivedByTtl { max_ttl, left, allowed });
+        }
+        match heartbeat {
+            Some(interval) if interval < MIN_HEARTBEAT => Err(PolicyError::BeatsTooOften(interval)),
+            _ => Ok(()),
+        }
+    }
+
+    /// What is left of every signature when its renewal is due.
+    fn left_when_due(&self) -> u32 {
+        self.validity.saturating_sub(self.renewal)
+    }
+
+    /// The validity of a signature of `id` whose task is opened at `now`.
+    pub fn validity(&self, id: &RrsetId, now: Timestamp) -> Validity {
+        let seconds = now.seconds() as u32;
+        let digest =
+            hash("torrens v1 signature jitter", &[id.zone.as_wire(), id.name.as_wire(), &id.rtype.0.to_be_bytes()]);
+        let word = u32::from_be_bytes(digest.0[..4].try_into().expect("4 of 32 bytes"));
+        let jitter = word % self.jitter.saturating_add(1);
+        Validity {
+            inception: seconds.wrapping_sub(self.backdating),
+            expiration: seconds.wrapping_add(self.validity.saturating_sub(jitter)),
+        }
+    }
+
+    /// When a signature is to be renewed. `now` is any agreed time within 68 years of it.
+    pub fn renewal_due(&self, validity: Validity, now: Timestamp) -> Timestamp {
+        let seconds = unfold(validity.expiration, now).saturating_sub(u64::from(self.left_when_due()));
+        Timestamp(seconds.saturating_mul(1000))
+    }
+
+    /// The RRset as it is published: its TTL is at most the zone's largest.
+    pub fn published(&self, mut rrset: Rrset) -> Rrset {
+        rrset.ttl = rrset.ttl.min(self.max_ttl);
+        rrset
+    }
+}
+
+/// The time within 68 years of `now` that is `seconds` modulo 2³² (RFC 1982, as RFC 4034 §3.1.5 asks).
+fn unfold(seconds: u32, now: Timestamp) -> u64 {
+    let distance = seconds.wrapping_sub(now.seconds() as u32) as i32;
+    now.seconds().saturating_add_signed(i64::from(distance))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::directory::name::Name;
+    use crate::directory::rrset::Rtype;
+
+    const NOW: Timestamp = Timestamp(1_800_000_000_000);
+
+    fn id(label: &str) -> RrsetId {
+        let zone = Name::parse("example.", None).unwrap();
+        RrsetId { name: Name::parse(label, Some(&zone)).unwrap(), zone, rtype: Rtype::A }
+    }
+
+    /// Any policy, most of which cannot be kept.
+    fn drawn() -> impl Strategy<Value = Policy> {
+        let times = (0u32..1 << 24, 0u32..1 << 24, 0u32..1 << 20, 0u32..1 << 20, 0u32..1 << 20);
+        times.prop_map(|(validity, renewal, jitter, backdating, max_ttl)| Policy {
+            validity,
+            renewal,
+            jitter,
+            backdating,
+            max_ttl,
+            heartbeat: None,
+        })
+    }
+
+    /// A policy that can be kept, some of them just so.
+    fn sound() -> impl Strategy<Value = Policy> {
+        let times = (MIN_RENEWAL..1 << 21, 1u32..1 << 21, any::<[bool; 3]>(), any::<[u32; 3]>());
+        times.prop_map(|(renewal, left, largest, [jitter, backdating, max_ttl])| {
+            let up_to = |bound: u32, at: usize, drawn: u32| if largest[at] { bound } else { drawn % (bound + 1) };
+            let validity = renewal + left;
+            Policy {
+                validity,
+                renewal,
+                jitter: up_to(renewal - MIN_RENEWAL, 0, jitter),
+                backdating: up_to(validity, 1, backdating),
+                max_ttl: up_to((left - left.div_ceil(8)).min(MAX_TTL), 2, max_ttl),
+                heartbeat: None,
+            }
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4000))]
+
+        /// Whoever is given a record may keep it for its TTL, and its RRSIG holds all that time.
+        #[test]
+        fn until_its_renewal_is_due_no_rrsig_expires_before_its_ttl(
+            policy in sound(),
+            label in "[a-z]{1,8}",
+            now in 0u64..1 << 33,
+            ttl in any::<u32>(),
+            wait in any::<u64>(),
+        ) {
+            prop_assert_eq!(policy.check(), Ok(()));
+            let now = Timestamp(now * 1000);
+            let rrset = policy.published(Rrset::new(Rtype::A, ttl, vec![vec![192, 0, 2, 1]]));
+            let validity = policy.validity(&id(&label), now);
+            let due = policy.renewal_due(validity, now);
+            prop_assert!(due.seconds() >= now.seconds() + u64::from(MIN_RENEWAL));
+            prop_assert!(due.seconds() <= now.seconds() + u64::from(policy.renewal));
+            let asked = now.seconds() + wait % (due.seconds() - now.seconds() + 1);
+            let expiration = unfold(validity.expiration, now);
+            prop_assert!(asked + u64::from(rrset.ttl) <= expiration, "{policy:?}: asked at {asked}, until {expiration}");
+            prop_assert!(unfold(validity.inception, now) <= asked);
+        }
+
+        /// The other way round: what is refused for its TTLs would break the promise, or leave next to no time to renew.
+        #[test]
+        fn a_policy_is_refused_for_its_ttl_only_with_reason(policy in drawn()) {
+            if let Err(PolicyError::OutlivedByTtl { max_ttl, left, allowed }) = policy.check() {
+                prop_assert!(max_ttl > left - left.div_ceil(8) || max_ttl > MAX_TTL);
+                let sound = Policy { max_ttl: allowed, ..policy };
+                prop_assert_eq!(sound.check(), Ok(()));
+            }
+        }
+    }
+
+    #[test]
+    fn the_default_policy_is_sound() {
+        assert_eq!(Policy::default().check(), Ok(()));
+        let Policy { validity, renewal, heartbeat, .. } = Policy::default();
+        assert_eq!((validity, renewal, heartbeat), (7 * DAY, DAY, Some(600)));
+    }
+
+    #[test]
+    fn policies_that_would_serve_expired_signatures_are_refused() {
+        let default = Policy::default();
+        let refused = |policy: Policy| policy.check().unwrap_err().to_string();
+        let larger = refused(Policy { max_ttl: 6 * DAY, ..default });
+        assert!(larger.contains("could expire in a cache before its TTL") && larger.contains("453600"), "{larger}");
+        for (policy, expected) in [
+            (Policy { renewal: 7 * DAY, jitter: DAY, ..default }, "before they expire"),
+            (Policy { renewal: 3 * DAY, ..default }, "at most 302400 s"),
+            (Policy { jitter: DAY, ..default }, "between two renewals"),
+            (Policy { validity: u32::MAX, ..default }, "are allowed"),
+            (Policy { backdating: 8 * DAY, ..default }, "lower it"),
+            (Policy { heartbeat: Some(0), ..default }, "heartbeat"),
+        ] {
+            assert!(refused(policy).contains(expected), "{policy:?}: {}", refused(policy));
+        }
+    }
+
+    #[test]
+    fn jitter_spreads_expiration_within_its_bound_and_is_the_same_each_time() {
+        let policy = Policy::default();
+        let expirations: std::collections::BTreeSet<u32> =
+            (0..50).map(|number| policy.validity(&id(&format!("n{number}")), NOW).expiration).collect();
+        assert!(expirations.len() > 45);
+        let latest = NOW.seconds() as u32 + policy.validity;
+        assert!(expirations.iter().all(|&it| latest - policy.jitter <= it && it <= latest));
+        assert_eq!(policy.validity(&id("a"), NOW), policy.validity(&id("a"), NOW));
+    }
+
+    #[test]
+    fn times_go_on_after_2106() {
+        let now = Timestamp(((1u64 << 32) + 50) * 1000);
+        let policy = Policy { validity: 1000, renewal: 400, jitter: 0, ..Policy::default() };
+        let due = policy.renewal_due(policy.validity(&id("a"), now), now);
+        assert_eq!(due, Timestamp(((1u64 << 32) + 450) * 1000));
+    }
+}
