@@ -50,8 +50,7 @@ fn bench(criterion: &mut Criterion) {
     let mut out = Vec::with_capacity(1232);
     let settings = Settings::new("bench", [7; 16]);
     let transport = Transport::Udp { max: 1232 };
-    let client =
-        Client { transport, address: [192, 0, 2, 1].into(), now: 1_000_000, settings: &settings, over_limit: false };
+    let client = Client::new(transport, [192, 0, 2, 1].into(), 1_000_000, &settings);
     let mut group = criterion.benchmark_group("answer");
     for (what, suffix) in [("positive", ""), ("nxdomain", "x")] {
         let queries: Vec<Vec<u8>> = (0..NAMES).map(|n| query(&(label(n) + suffix))).collect();

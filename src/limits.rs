@@ -325,6 +325,17 @@ pub const MAX_UDP_RESPONSE: u16 = 1232;
 pub const MAX_NSID: usize = 64;
 /// Bytes after which a message of a zone transfer ends: one record more stays within reach of compression pointers.
 pub const TRANSFER_MESSAGE: usize = 12 * 1024;
+/// Bytes of a TSIG record with two names, the longest MAC and a time: room that a message leaves for it.
+pub const MAX_TSIG_RECORD: usize = 512;
+/// Seconds by which the clocks of the two ends of a TSIG exchange may differ (RFC 8945 §10 recommends it).
+pub const TSIG_FUDGE_SECONDS: u16 = 300;
+/// Bytes of a TSIG secret. Below 16 it could be guessed; more than a block of SHA-512 adds nothing.
+pub const MIN_TSIG_SECRET: usize = 16;
+pub const MAX_TSIG_SECRET: usize = 128;
+/// Secondaries that are told of new versions: a task and a socket each.
+pub const MAX_NOTIFIED: usize = 64;
+/// TSIG keys of a replica: one for each secondary.
+pub const MAX_TSIG_KEYS: usize = 256;
 /// Seconds that a zone transfer may take: a large zone over a slow line, and no version of a zone held for ever.
 pub const DNS_TRANSFER_SECONDS: u64 = 3600;
 /// Bytes of a message over a stream (RFC 1035 §4.2.2).

@@ -38,13 +38,7 @@ fn every_message_of_the_corpus_gets_a_readable_reply_or_none() {
         let path = entry.unwrap().path();
         let message = fs::read(&path).unwrap();
         for (transport, limit) in [(Transport::Udp { max: 1232 }, 1232), (Transport::Stream, 65_535)] {
-            let client = Client {
-                transport,
-                address: [192, 0, 2, 1].into(),
-                now: 1_000_000,
-                settings: &settings,
-                over_limit: false,
-            };
+            let client = Client::new(transport, [192, 0, 2, 1].into(), 1_000_000, &settings);
             if respond(&view, &message, &client, &mut out) != Replied::Not {
                 assert!(out.len() <= limit, "{}", path.display());
                 hickory_proto::op::Message::from_vec(&out)

@@ -6,7 +6,7 @@ use std::path::Path;
 /// Modules, each with the modules of this crate that it may import.
 const LAYERS: &[(&str, &[&str])] = &[
     ("limits", &[]),
-    ("access", &[]),
+    ("access", &["directory", "limits"]),
     ("rows", &[]),
     ("codec", &["limits"]),
     ("committee", &["limits"]),

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `replica.toml` | one replica: addresses, data directory | [`replica`] |
 //! | `policy.toml` | the ceremony: how fresh zones are kept | [`policy`] |
+//! | `tsig.keys` | secrets shared with secondaries | [`tsig_keys`] |
 //! | `structure.toml` | the ceremony: which replicas may fail together | [`structure`] |
 //!
 //! Secret files are written whole or not at all, readable by their owner only, and never over another file.
@@ -12,8 +13,10 @@ mod file;
 mod pem;
 pub mod policy;
 pub mod replica;
+pub mod secondaries;
 pub mod secrets;
 pub mod structure;
+pub mod tsig_keys;
 
 use std::fmt;
 use std::path::{Path, PathBuf};

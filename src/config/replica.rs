@@ -16,7 +16,12 @@
 //! [dns]                  # may be left out
 //! workers = 1            # threads that answer UDP
 //! rate_limit = 200       # responses a second to one network of clients and question; 0: no limit
-//! transfers = []         # addresses and networks of secondaries, which may have whole zones
+//! transfers = ["192.0.2.9", { network = "198.51.100.0/24", key = "transfer.example." }]
+//!                        # secondaries, which may have whole zones; with a key: if they sign with it
+//! notify = ["192.0.2.9:53", { address = "198.51.100.7:53", key = "transfer.example." }]
+//!                        # secondaries that are told of each new version
+//! tsig_keys = "tsig.keys"       # the file with these keys; relative to this file
+//! catalog = "catalog.example."  # a zone that lists all zones, for those who may transfer them
 //! tls = "0.0.0.0:853"    # DNS over TLS, if there is this line
 //! https = "0.0.0.0:443"  # DNS over HTTPS, likewise
 //! certificate = "chain.pem"  # for these, the server's own first; relative to this file; read again when it changes
@@ -31,8 +36,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
+use super::secondaries::{self, Secondaries, WrittenAccess, WrittenNotified};
 use super::{ConfigError, file};
-use crate::access::Network;
 use crate::committee::ReplicaId;
 use crate::limits::{DEFAULT_RATE_LIMIT, MAX_DNS_WORKERS, MAX_REPLICAS};
 
@@ -48,8 +53,7 @@ pub struct ReplicaConfig {
     pub dns_workers: usize,
     /// Responses a second over UDP to one network of clients and question.
     pub dns_rate_limit: Option<NonZeroU32>,
-    /// Who may transfer zones.
-    pub dns_transfers: Vec<Network>,
+    pub dns_secondaries: Secondaries,
     pub dns_encrypted: Option<EncryptedDns>,
 }
 
@@ -118,7 +122,11 @@ struct Dns {
     #[serde(default = "default_rate_limit")]
     rate_limit: u32,
     #[serde(default)]
-    transfers: Vec<Network>,
+    transfers: Vec<Spanned<WrittenAccess>>,
+    #[serde(default)]
+    notify: Vec<Spanned<WrittenNotified>>,
+    tsig_keys: Option<PathBuf>,
+    catalog: Option<Spanned<String>>,
     tls: Option<Spanned<SocketAddr>>,
     https: Option<Spanned<SocketAddr>>,
     certificate: Option<Spanned<PathBuf>>,
@@ -139,6 +147,9 @@ impl Default for Dns {
             workers: one_worker(),
             rate_limit: DEFAULT_RATE_LIMIT,
             transfers: Vec::new(),
+            notify: Vec::new(),
+            tsig_keys: None,
+            catalog: None,
             tls: None,
             https: None,
             certificate: None,
@@ -162,7 +173,13 @@ struct ToWrite<'a> {
 struct DnsToWrite<'a> {
     workers: usize,
     rate_limit: u32,
-    transfers: &'a [Network],
+    transfers: Vec<WrittenAccess>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    notify: Vec<WrittenNotified>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tsig_keys: Option<&'a Path>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    catalog: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tls: Option<SocketAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -181,7 +198,7 @@ impl ReplicaConfig {
 
     /// Writes a new file, with `data` as it stands here.
     pub fn write(&self, path: &Path) -> Result<(), ConfigError> {
-        let encrypted = self.dns_encrypted.as_ref();
+        let (encrypted, secondaries) = (self.dns_encrypted.as_ref(), &self.dns_secondaries);
         let written = ToWrite {
             id: self.id.0,
             data: &self.data,
@@ -191,7 +208,10 @@ impl ReplicaConfig {
             dns: DnsToWrite {
                 workers: self.dns_workers,
                 rate_limit: self.dns_rate_limit.map_or(0, NonZeroU32::get),
-                transfers: &self.dns_transfers,
+                transfers: secondaries.transfers.iter().map(WrittenAccess::from).collect(),
+                notify: secondaries.notify.iter().map(WrittenNotified::from).collect(),
+                tsig_keys: secondaries.tsig_keys.as_deref(),
+                catalog: secondaries.catalog.as_ref().map(ToString::to_string),
                 tls: encrypted.and_then(|encrypted| encrypted.tls),
                 https: encrypted.and_then(|encrypted| encrypted.https),
                 certificate: encrypted.map(|encrypted| &*encrypted.certificate),
@@ -233,6 +253,7 @@ impl Written {
         let folder = path.parent().unwrap_or(Path::new(""));
         let data = folder.join(self.data);
         let dns_encrypted = self.dns.encrypted(listen, folder)?;
+        let dns_secondaries = self.dns.secondaries().meant(folder)?;
         Ok(ReplicaConfig {
             id,
             data,
@@ -241,13 +262,18 @@ impl Written {
             peers,
             dns_workers: workers,
             dns_rate_limit,
-            dns_transfers: self.dns.transfers,
+            dns_secondaries,
             dns_encrypted,
         })
     }
 }
 
 impl Dns {
+    fn secondaries(&self) -> secondaries::Written<'_> {
+        let Self { transfers, notify, tsig_keys, catalog, .. } = self;
+        secondaries::Written { transfers, notify, tsig_keys: tsig_keys.as_ref(), catalog: catalog.as_ref() }
+    }
+
     fn encrypted(&self, listen: Listen, folder: &Path) -> Result<Option<EncryptedDns>, Fault> {
         let address = |listener: &Option<Spanned<SocketAddr>>| listener.as_ref().map(|address| *address.get_ref());
         let mut taken = vec![listen.dns, listen.http, listen.peers];
@@ -323,6 +349,10 @@ tls = "127.0.0.1:853"
 https = "127.0.0.1:443"
 certificate = "chain.pem"
 key = "/etc/torrens/tls.key"
+transfers = ["192.0.2.9", { network = "2001:db8::/32", key = "k.example" }]
+notify = ["[::1]:53", { address = "192.0.2.9:53", key = "k.example." }]
+tsig_keys = "tsig.keys"
+catalog = "catalog.example."
 "#;
 
     fn read(text: &str) -> Result<ReplicaConfig, String> {
@@ -384,6 +414,10 @@ key = "/etc/torrens/tls.key"
             ("127.0.0.1:443", "127.0.0.1:853", "replica.toml:18: 127.0.0.1:853 is taken by another listener"),
             ("certificate = \"chain.pem\"", "", "replica.toml:17: needs `certificate` and `key`"),
             ("tls = \"127.0.0.1:853\"\nhttps = \"127.0.0.1:443\"", "", "replica.toml:18: is for encrypted DNS: say"),
+            ("192.0.2.9\"", "192.0.2\"", "replica.toml:21: write an address or network, or {"),
+            ("\"[::1]:53", "\"[::1]", "replica.toml:22: write an address and port, or {"),
+            ("tsig_keys = \"tsig.keys\"", "", "replica.toml:21: key `k.example` is named: say with `tsig_keys`"),
+            ("catalog.example.", "catalog..", "replica.toml:24: `catalog..` is no name"),
         ] {
             let error = read(&SOUND.replace(from, to)).unwrap_err();
             assert!(error.starts_with(expected), "{to}: {error}");

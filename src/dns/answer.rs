@@ -18,6 +18,7 @@ use super::lookup::{Place, Wildcard, place};
 use super::options::{Client, MalformedCookie, Options};
 use super::query::{CLASS_CHAOS, CLASS_IN, Query};
 use super::response::{ExtendedError, Full, Owner, Rcode, Response, Section, Transport};
+use super::tsig::TSIG;
 use crate::directory::name_ref::{NameBuffer, NameRef};
 use crate::directory::rrset::Rtype;
 use crate::directory::zone::{NodeRef, RrsetRef, SignedZone};
@@ -42,6 +43,11 @@ pub fn answer(view: &View, query: &Query<'_>, client: &Client<'_>, out: &mut Vec
             false
         }
     }
+}
+
+/// The reply to a query whose signature is not believed (RFC 8945 §5.2).
+pub fn not_authenticated(query: &Query<'_>, client: &Client<'_>, out: &mut Vec<u8>) {
+    Response::new(query, client.transport, Options::default(), out).finish(Rcode::NOTAUTH);
 }
 
 fn answer_question(view: &View, query: &Query<'_>, client: &Client<'_>, response: Response<'_>) {
@@ -73,7 +79,6 @@ fn answer_question(view: &View, query: &Query<'_>, client: &Client<'_>, response
 }
 
 const TKEY: Rtype = Rtype(249);
-const TSIG: Rtype = Rtype(250);
 const MAILB: Rtype = Rtype(253);
 const MAILA: Rtype = Rtype(254);
 

@@ -152,7 +152,7 @@ where
     let view = server.view.load();
     let settings = &*server.settings;
     let (transport, now) = (Transport::Exchange, seconds_now());
-    let client = Client { transport, address: client, now, settings, over_limit: false };
+    let client = Client::new(transport, client, now, settings);
     let mut answer = Vec::new();
     if server.reply(&view, &message, query::parse(&message), &client, &mut answer) == Replied::Not {
         return Refused::NoQuery.response();

@@ -3,11 +3,13 @@
 //! Known are NSID (RFC 5001), cookies (RFC 7873) and edns-tcp-keepalive (RFC 7828); others are skipped.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::cookies::{COOKIE, Cookie, CookieSecret};
 use super::query::Edns;
 use super::response::{ExtendedError, Transport};
-use crate::access::Network;
+use crate::access::{Access, TsigKey};
+use crate::directory::name::Name;
 use crate::limits::{DNS_STREAM_IDLE_SECONDS, MAX_NSID};
 
 const NSID: u16 = 3;
@@ -23,7 +25,9 @@ pub struct Settings {
     pub identity: String,
     pub cookies: CookieSecret,
     /// Who may transfer zones.
-    pub transfers: Vec<Network>,
+    pub transfers: Vec<Access>,
+    /// What queries may be signed with.
+    pub keys: Vec<Arc<TsigKey>>,
 }
 
 impl Settings {
@@ -31,7 +35,7 @@ impl Settings {
     pub fn new(identity: &str, secret: [u8; 16]) -> Self {
         let mut identity = identity.to_string();
         identity.truncate(identity.floor_char_boundary(MAX_NSID));
-        Self { identity, cookies: CookieSecret::new(secret), transfers: Vec::new() }
+        Self { identity, cookies: CookieSecret::new(secret), transfers: Vec::new(), keys: Vec::new() }
     }
 }
 
@@ -45,11 +49,17 @@ pub struct Client<'a> {
     pub settings: &'a Settings,
     /// It gets no more than TC, which makes a resolver come back over TCP ([`super::rrl`]).
     pub over_limit: bool,
+    /// Name of the key that the query is signed with ([`super::tsig`]).
+    pub key: Option<&'a Name>,
 }
 
-impl Client<'_> {
+impl<'a> Client<'a> {
+    pub fn new(transport: Transport, address: IpAddr, now: u32, settings: &'a Settings) -> Self {
+        Self { transport, address, now, settings, over_limit: false, key: None }
+    }
+
     pub fn may_transfer(&self) -> bool {
-        self.settings.transfers.iter().any(|network| network.contains(self.address))
+        self.settings.transfers.iter().any(|access| access.admits(self.address, self.key))
     }
 }
 

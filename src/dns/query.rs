@@ -7,9 +7,11 @@
 //! Deviations:
 //! - A compressed question name is FORMERR: nothing stands before it that a pointer could point to but the header.
 //! - Records in the answer section, or bytes after the last record, are FORMERR.
-//! - Records in the additional section other than OPT are skipped.
+//! - Records in the additional section other than OPT and TSIG are skipped; where TSIG begins is noted ([`super::tsig`] reads
+//!   it).
 
 use super::response::Rcode;
+use super::tsig::TSIG;
 use crate::directory::name_ref::NameBuffer;
 use crate::directory::rrset::Rtype;
 use crate::limits::{MAX_NAME, MAX_QUERY_RECORDS};
@@ -35,6 +37,8 @@ pub struct Query<'m> {
     pub edns: Option<Edns<'m>>,
     /// Of IXFR: the serial that the asker has (RFC 1995 §3).
     pub known_serial: Option<u32>,
+    /// Where the TSIG record begins in the message, of which it is the last (RFC 8945 §5.1).
+    pub tsig: Option<usize>,
 }
 
 impl Query<'_> {
@@ -100,9 +104,16 @@ pub fn parse(message: &[u8]) -> Result<Query<'_>, Refusal> {
     let (question, name) = rest.question()?;
     let [.., type_high, type_low, class_high, class_low] = *question else { return Err(MALFORMED) };
     let rtype = Rtype(u16::from_be_bytes([type_high, type_low]));
-    let (mut edns, mut known_serial) = (None, None);
+    let (mut edns, mut known_serial, mut tsig) = (None, None, None);
     for position in 0..authorities + additionals {
+        let begin = message.len() - rest.0.len();
         let record = rest.record()?;
+        if tsig.is_some() {
+            return Err(MALFORMED);
+        }
+        if record.rtype == TSIG && position >= authorities {
+            tsig = Some(begin);
+        }
         if record.rtype == Rtype::SOA && rtype == Rtype::IXFR && position < authorities {
             known_serial = record.serial();
         }
@@ -127,6 +138,7 @@ pub fn parse(message: &[u8]) -> Result<Query<'_>, Refusal> {
         class: u16::from_be_bytes([class_high, class_low]),
         edns,
         known_serial,
+        tsig,
     })
 }
 
@@ -160,9 +172,9 @@ pub(super) fn freshness(response: &[u8]) -> Option<u32> {
 }
 
 /// What is still to be read of a message.
-struct Reader<'m>(&'m [u8]);
+pub(super) struct Reader<'m>(pub &'m [u8]);
 
-struct Record<'m> {
+pub(super) struct Record<'m> {
     owner: &'m [u8],
     rtype: Rtype,
     class: u16,
@@ -171,19 +183,19 @@ struct Record<'m> {
 }
 
 impl<'m> Reader<'m> {
-    fn take(&mut self, length: usize) -> Result<&'m [u8], Refusal> {
+    pub fn take(&mut self, length: usize) -> Result<&'m [u8], Refusal> {
         let (taken, rest) = self.0.split_at_checked(length).ok_or(MALFORMED)?;
         self.0 = rest;
         Ok(taken)
     }
 
-    fn number(&mut self) -> Result<u16, Refusal> {
+    pub fn number(&mut self) -> Result<u16, Refusal> {
         let bytes = self.take(2)?;
         Ok(u16::from_be_bytes([bytes[0], bytes[1]]))
     }
 
     /// The question section, and the name in it.
-    fn question(&mut self) -> Result<(&'m [u8], NameBuffer), Refusal> {
+    pub fn question(&mut self) -> Result<(&'m [u8], NameBuffer), Refusal> {
         let mut length = 0;
         loop {
             match *self.0.get(length).ok_or(MALFORMED)? {
@@ -200,7 +212,7 @@ impl<'m> Reader<'m> {
         Ok((question, name))
     }
 
-    fn record(&mut self) -> Result<Record<'m>, Refusal> {
+    pub fn record(&mut self) -> Result<Record<'m>, Refusal> {
         let owner = self.owner()?;
         let rtype = Rtype(self.number()?);
         let class = self.number()?;
@@ -346,8 +358,26 @@ mod tests {
     #[test]
     fn other_additional_records_are_skipped() {
         let mut message = Ask::new("example.", Rtype::A).dnssec().message();
-        message.extend([0xc0, 12, 0, 250, 0, 255, 0, 0, 0, 0, 0, 2, 7, 7]);
+        message.extend([0xc0, 12, 0, 24, 0, 255, 0, 0, 0, 0, 0, 2, 7, 7]);
         message[11] = 2;
         assert!(parse(&message).unwrap().edns.is_some());
+    }
+
+    /// RFC 8945 §5.1: only one, and the last.
+    #[test]
+    fn a_tsig_record_that_is_not_the_last_is_a_format_error() {
+        let tsig = [0xc0, 12, 0, 250, 0, 255, 0, 0, 0, 0, 0, 2, 7, 7];
+        let mut message = Ask::new("example.", Rtype::A).dnssec().message();
+        let length = message.len();
+        message.extend(tsig);
+        message[11] = 2;
+        assert_eq!(parse(&message).unwrap().tsig, Some(length));
+        for after in [&tsig[..], &OPT_RECORD] {
+            let mut message = Ask::new("example.", Rtype::A).message();
+            message.extend(tsig);
+            message.extend(after);
+            message[11] = 2;
+            assert_eq!(parse(&message).unwrap_err(), MALFORMED);
+        }
     }
 }

@@ -108,13 +108,8 @@ impl<'o> Response<'o> {
         out.extend_from_slice(&query.id);
         out.extend_from_slice(&[0x80 | u8::from(query.recursion_desired), 0, 0, 1, 0, 0, 0, 0, 0, 0]);
         out.extend_from_slice(query.question);
-        let room = match (transport, query.edns) {
-            (Transport::Stream | Transport::Exchange, _) => MAX_STREAM_MESSAGE,
-            (Transport::Udp { .. }, None) => MIN_UDP_RESPONSE,
-            (Transport::Udp { max }, Some(edns)) => usize::from(edns.udp_size.min(max)).max(MIN_UDP_RESPONSE),
-        };
         Self {
-            limit: room - query.edns.map_or(0, |_| OPT + options.length(None)),
+            limit: room(query, transport) - query.edns.map_or(0, |_| OPT + options.length(None)),
             stream: !matches!(transport, Transport::Udp { .. }),
             edns: query.edns.map(|edns| edns.dnssec_ok),
             options,
@@ -308,6 +303,15 @@ impl<'o> Response<'o> {
             }
         }
         best
+    }
+}
+
+/// Bytes of a response to this query, at most.
+pub fn room(query: &Query<'_>, transport: Transport) -> usize {
+    match (transport, query.edns) {
+        (Transport::Stream | Transport::Exchange, _) => MAX_STREAM_MESSAGE,
+        (Transport::Udp { .. }, None) => MIN_UDP_RESPONSE,
+        (Transport::Udp { max }, Some(edns)) => usize::from(edns.udp_size.min(max)).max(MIN_UDP_RESPONSE),
     }
 }
 

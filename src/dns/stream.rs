@@ -15,7 +15,6 @@
 use std::io;
 use std::net::IpAddr;
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -23,14 +22,12 @@ use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::connections::{Activity, serve_connections};
-use super::transfer::Transfer;
-use super::{Client, Query, Replied, Server, Transport, query, seconds_now};
-use crate::directory::name_ref::WireName;
+use super::transfer::{self, Transfer};
+use super::{Client, Replied, Server, Transport, query, seconds_now};
 use crate::limits::{
     DNS_STREAM_IDLE_SECONDS, DNS_STREAM_TOTAL_SECONDS, DNS_STREAM_WRITE_BUFFER, DNS_STREAM_WRITE_SECONDS,
     DNS_TRANSFER_SECONDS, MAX_QUERY,
 };
-use crate::store::view::View;
 
 /// Serves one connection until the client ends it or oversteps a limit.
 pub async fn serve_stream<S>(mut stream: S, client: IpAddr, server: &Server, activity: &Activity)
@@ -132,9 +129,9 @@ impl Pending {
             at += 2 + length;
             let settings = &*server.settings;
             let (transport, address) = (Transport::Stream, self.client);
-            let client = Client { transport, address, now, settings, over_limit: false };
+            let client = Client::new(transport, address, now, settings);
             let parsed = query::parse(query);
-            if let Some(transfer) = parsed.as_ref().ok().and_then(|query| transfer_of(&view, query, &client)) {
+            if let Some(transfer) = parsed.as_ref().ok().and_then(|asked| transfer::of(&view, query, asked, &client)) {
                 next = Next::Transfer(transfer);
                 break;
             }
@@ -156,7 +153,7 @@ impl Pending {
         while self.outgoing.len() < DNS_STREAM_WRITE_BUFFER {
             let at = self.outgoing.len();
             self.outgoing.extend_from_slice(&[0, 0]);
-            if !transfer.next_message(&mut self.outgoing) {
+            if !transfer.next_message(&mut self.outgoing, seconds_now()) {
                 self.outgoing.truncate(at);
                 break;
             }
@@ -165,16 +162,6 @@ impl Pending {
         }
         !self.outgoing.is_empty()
     }
-}
-
-/// The transfer that `query` asks for, if its sender may have it.
-fn transfer_of(view: &View, query: &Query<'_>, client: &Client<'_>) -> Option<Transfer> {
-    if !query.asks_for_transfer() || !client.may_transfer() || view.withheld {
-        return None;
-    }
-    let name = query.name.as_ref();
-    let zone = view.zones.get::<dyn WireName>(&name as &dyn WireName)?;
-    Transfer::new(Arc::clone(zone), view.differences.get(zone.apex()), query)
 }
 
 /// What comes after the queries that were there.

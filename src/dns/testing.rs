@@ -115,7 +115,7 @@ pub fn server_of(view: View) -> Server {
 /// A client at 192.0.2.1, at a second that is always the same.
 pub fn client(transport: Transport) -> Client<'static> {
     static SETTINGS: LazyLock<Settings> = LazyLock::new(|| Settings::new("one", [7; 16]));
-    Client { transport, address: IpAddr::from([192, 0, 2, 1]), now: 1_000_000, settings: &SETTINGS, over_limit: false }
+    Client::new(transport, IpAddr::from([192, 0, 2, 1]), 1_000_000, &SETTINGS)
 }
 
 /// A query in the making.

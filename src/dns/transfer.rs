@@ -12,6 +12,8 @@
 //! The versions between the asker's and ours are condensed into one difference ([`crate::directory::differences`]). The whole zone is
 //! the answer to IXFR only if they are not known any more, or the query does not say which version the asker has.
 //!
+//! A signed query gets a transfer in which every message is signed ([`super::tsig`]).
+//!
 //! Deviations and choices:
 //! - IXFR over UDP is answered by the SOA record alone: the asker comes back over a stream if it is behind (RFC 1995 §2, §4).
 //! - Messages end near [`TRANSFER_MESSAGE`] bytes: within reach of compression pointers. Owners are compressed, RDATA is not
@@ -20,16 +22,36 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use super::options::Client;
 use super::query::{HEADER, Query};
+use super::tsig;
 use crate::directory::differences::{Before, Difference, Differences};
 use crate::directory::name::Name;
-use crate::directory::name_ref::NameRef;
+use crate::directory::name_ref::{NameRef, WireName};
 use crate::directory::rrset::Rtype;
 use crate::directory::zone::{NodeRef, SignedZone};
-use crate::limits::{MAX_NAME, MAX_RDATA, MAX_STREAM_MESSAGE, TRANSFER_MESSAGE};
+use crate::limits::{MAX_NAME, MAX_RDATA, MAX_STREAM_MESSAGE, MAX_TSIG_RECORD, TRANSFER_MESSAGE};
+use crate::store::view::View;
 
-// One record more than fills a message still fits into it: its owner, ten bytes, its RDATA.
-const _: () = assert!(TRANSFER_MESSAGE + MAX_NAME + 10 + MAX_RDATA <= MAX_STREAM_MESSAGE);
+// One record more than fills a message still fits into it: its owner, ten bytes, its RDATA; and TSIG.
+const _: () = assert!(TRANSFER_MESSAGE + MAX_NAME + 10 + MAX_RDATA + MAX_TSIG_RECORD <= MAX_STREAM_MESSAGE);
+
+/// The transfer that `query` asks for, if its sender may have it: `message` is the query as it came.
+pub fn of(view: &View, message: &[u8], query: &Query<'_>, client: &Client<'_>) -> Option<Transfer> {
+    if !query.asks_for_transfer() || view.withheld {
+        return None;
+    }
+    let session = query.tsig.map(|at| tsig::verify(&client.settings.keys, message, at, client.now));
+    let session = session.transpose().ok()?;
+    let client = Client { key: session.as_ref().map(|session| &session.key().name), ..*client };
+    if !client.may_transfer() {
+        return None;
+    }
+    let name = query.name.as_ref();
+    let zone = view.zones.get::<dyn WireName>(&name as &dyn WireName)?;
+    let transfer = Transfer::new(Arc::clone(zone), view.differences.get(zone.apex()), query)?;
+    Some(Transfer { session, ..transfer })
+}
 
 /// A transfer under way.
 pub struct Transfer {
@@ -40,6 +62,8 @@ pub struct Transfer {
     stage: Stage,
     /// Records of the RRset before the one that the stage is at.
     queue: VecDeque<(Name, Vec<u8>)>,
+    /// Signs every message, if the query was signed.
+    session: Option<tsig::Session>,
 }
 
 enum Content {
@@ -83,11 +107,12 @@ impl Transfer {
             }
         };
         let (id, question) = (query.id, query.question.to_vec());
-        Some(Self { zone, id, question, content, stage: Stage::Begin, queue: VecDeque::new() })
+        Some(Self { zone, id, question, content, stage: Stage::Begin, queue: VecDeque::new(), session: None })
     }
 
-    /// Appends the next message; false if there is none left.
-    pub fn next_message(&mut self, out: &mut Vec<u8>) -> bool {
+    /// Appends the next message; false if there is none left. `now`: seconds since 1970, for the signature.
+    pub fn next_message(&mut self, out: &mut Vec<u8>, now: u32) -> bool {
+        let begin = out.len();
         if self.stage == Stage::Over {
             return false;
         }
@@ -98,6 +123,9 @@ impl Transfer {
             self.step(&zone, &mut message);
         }
         message.finish();
+        if let Some(session) = &mut self.session {
+            session.sign(out, begin, now);
+        }
         true
     }
 
@@ -274,7 +302,7 @@ mod tests {
         let mut messages = Vec::new();
         loop {
             let mut message = Vec::new();
-            if !transfer.next_message(&mut message) {
+            if !transfer.next_message(&mut message, 0) {
                 return messages;
             }
             messages.push(message);

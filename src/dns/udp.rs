@@ -101,7 +101,7 @@ fn serve(socket: &UdpSocket, server: &Server, stop: &AtomicBool) {
             let Some(address) = peer.address().filter(may_answer) else { continue };
             let transport = Transport::Udp { max: MAX_UDP_RESPONSE };
             let settings = &*server.settings;
-            let client = Client { transport, address: address.ip(), now, settings, over_limit: false };
+            let client = Client::new(transport, address.ip(), now, settings);
             let answer = &mut answers[slot];
             let verdict = match (server.reply(view, message, query::parse(message), &client, answer), &mut limiter) {
                 (Replied::Not, _) => Verdict::Drop,

@@ -30,6 +30,7 @@ use crate::client::cluster::{Cluster, Replica, Zone};
 use crate::client::keyfile;
 use crate::committee::{Committee, ReplicaId};
 use crate::config::replica::{Listen, LogLevel};
+use crate::config::secondaries::Secondaries;
 use crate::config::{ReplicaConfig, SecretBundle};
 use crate::crypto::bls::{heads, sealing};
 use crate::crypto::coin;
@@ -262,7 +263,7 @@ fn write_replica(
         peers,
         dns_workers: 1,
         dns_rate_limit: NonZeroU32::new(DEFAULT_RATE_LIMIT),
-        dns_transfers: Vec::new(),
+        dns_secondaries: Secondaries::default(),
         dns_encrypted: None,
     };
     config.write(&home.join("replica.toml"))?;

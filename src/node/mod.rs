@@ -19,5 +19,6 @@ mod metrics;
 pub mod pace;
 pub mod run;
 mod scrub;
+mod secondaries;
 mod state_service;
 mod transports;

@@ -18,6 +18,7 @@ use super::ceremony::GENESIS_FILE;
 use super::core::{Core, DAMAGED, Input, Published, Restart};
 use super::pace::Pace;
 use super::scrub;
+use super::secondaries;
 use super::state_service::StateService;
 use super::transports;
 use crate::committee::ReplicaId;
@@ -115,7 +116,8 @@ async fn serve(
     let mut cookie_secret = [0; 16];
     OsRng.fill_bytes(&mut cookie_secret);
     let mut settings = dns::Settings::new(&config.id.to_string(), cookie_secret);
-    settings.transfers.clone_from(&config.dns_transfers);
+    settings.transfers.clone_from(&config.dns_secondaries.transfers);
+    settings.keys = secondaries::keys(&config.dns_secondaries)?;
     let settings = Arc::new(settings);
     let dns =
         dns::Server { view: Arc::clone(&view), settings, rate_limit: config.dns_rate_limit, alter: conduct.alter() };

@@ -219,7 +219,7 @@ fn still_serves(shown: &Shown) -> bool {
     let mut answer = Vec::new();
     let settings = Settings::new("bench", [0; 16]);
     let address = IpAddr::from(Ipv4Addr::LOCALHOST);
-    let client = Client { transport: Transport::Stream, address, now: 0, settings: &settings, over_limit: false };
+    let client = Client::new(Transport::Stream, address, 0, &settings);
     respond(&shown.view.load(), QUERY, &client, &mut answer);
     // NOERROR, and the addresses with their signature.
     answer.len() > 12 && answer[3] & 0x0f == 0 && answer[7] >= 2

@@ -66,7 +66,9 @@ impl Args {
         let mut cookie_secret = [0; 16];
         OsRng.fill_bytes(&mut cookie_secret);
         let mut settings = dns::Settings::new("bench", cookie_secret);
-        settings.transfers = ["127.0.0.0/8", "::1"].map(|network| network.parse().expect("a network")).into();
+        settings.transfers = ["127.0.0.0/8", "::1"]
+            .map(|network| network.parse::<crate::access::Network>().expect("a network").into())
+            .into();
         let server = dns::Server::new(Arc::new(ArcSwap::from_pointee(view)), settings);
         let mut stop = signal(SignalKind::terminate()).map_err(broken)?;
         let udp = dns::udp::UdpServer::start(self.listen, self.workers, &server).map_err(broken)?;

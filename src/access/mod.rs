@@ -1,10 +1,15 @@
-//! Who may ask for what not everybody may: networks, as operators write them.
+//! Who may ask for what not everybody may: networks and keys, as operators write them.
+
+mod tsig_key;
 
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+
+pub use self::tsig_key::{TsigAlgorithm, TsigKey};
+use crate::directory::name::Name;
 
 /// An address, or a network such as `192.0.2.0/24`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -69,6 +74,27 @@ impl From<Network> for String {
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.address, self.bits)
+    }
+}
+
+/// Who may have something: those in a network, all of them or those who sign with a key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Access {
+    pub network: Network,
+    /// Name of the key that a query has to be signed with (RFC 8945).
+    pub key: Option<Name>,
+}
+
+impl Access {
+    /// `key`: what the query was signed with, verified.
+    pub fn admits(&self, client: IpAddr, key: Option<&Name>) -> bool {
+        self.network.contains(client) && (self.key.is_none() || self.key.as_ref() == key)
+    }
+}
+
+impl From<Network> for Access {
+    fn from(network: Network) -> Self {
+        Self { network, key: None }
     }
 }
 
