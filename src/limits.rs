@@ -425,6 +425,12 @@ pub const MAX_OUTCOME_ANSWER: usize = 16 * 1024;
 pub const MAX_ANSWERS_PER_REPLICA: usize = 4;
 /// Milliseconds in which a replica answers a DNS query, if it is ready.
 pub const PROBE_TIMEOUT_MS: u64 = 500;
+/// Times that a check asks a server before it counts as silent.
+pub const PROBE_TRIES: u32 = 4;
+/// Milliseconds after which a check asks those again that are behind: a version reaches all replicas in far less.
+pub const CHECK_AGAIN_MS: u64 = 1_000;
+/// Seconds that a heartbeat may be late, for signing it and for clocks that differ.
+pub const HEARTBEAT_GRACE: u64 = 60;
 /// Milliseconds to connect to a replica.
 pub const CONNECT_TIMEOUT_MS: u64 = 2_000;
 /// Milliseconds for a request that does not wait.

@@ -25,7 +25,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("peer", &["replica", "store", "crypto", "committee", "codec", "limits", "config"]),
     ("dns", &["access", "store::view", "directory", "limits"]),
     ("http", &["replica", "store", "directory", "crypto", "codec", "committee", "limits"]),
-    ("client", &["replica", "directory", "ca", "crypto", "codec", "committee", "limits", "config"]),
+    ("client", &["replica", "signing", "directory", "ca", "crypto", "codec", "committee", "limits", "config"]),
 ];
 
 fn sources(path: &Path, found: &mut Vec<(String, String)>) {

@@ -1,11 +1,12 @@
 //! The `torrens` command: one file for each subcommand.
 //!
 //! Exit codes: 0 done or accepted; 1 refused, with the reason; 2 wrong usage or a broken input file; 3 not confirmed by
-//! enough replicas in time. Results go to stdout, as text or with `--json` as one JSON object; everything else to
+//! enough replicas in time; 4 to 7 what `check` found. Results go to stdout, as text or with `--json` as one JSON object; everything else to
 //! stderr.
 
 mod bench;
 mod cert;
+mod check;
 mod cluster;
 mod ds;
 mod key;
@@ -51,6 +52,8 @@ enum Command {
     /// Get certificates for names
     #[command(subcommand)]
     Cert(cert::Command),
+    /// Ask all servers of a zone, and say which lag, withhold or forge
+    Check(check::Args),
     /// Print the DS records that parents of the cluster's zones publish
     Ds(ds::Args),
     /// Show the state of a cluster
@@ -69,6 +72,7 @@ impl Command {
             Self::Key(command) => command.run(),
             Self::Title(command) => command.run().await,
             Self::Cert(command) => command.run().await,
+            Self::Check(args) => args.run().await,
             Self::Ds(args) => args.run(),
             Self::Status(args) => args.run().await,
             Self::Bench(command) => command.run().await,

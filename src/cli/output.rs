@@ -17,6 +17,18 @@ pub enum Exit {
     Refused = 1,
     Usage = 2,
     NotConfirmed = 3,
+    /// What [`super::check`] found, from here on.
+    Silent = 4,
+    Lagging = 5,
+    Withholding = 6,
+    Forging = 7,
+}
+
+impl Exit {
+    /// Whether what is printed is a result, and not why there is none.
+    fn is_result(self) -> bool {
+        !matches!(self, Self::Refused | Self::Usage | Self::NotConfirmed)
+    }
 }
 
 /// A result to print: the same for people and for programs.
@@ -93,7 +105,7 @@ pub fn print(result: Result<Report, Failure>, as_json: bool) -> ExitCode {
     };
     let written = if as_json {
         if json.is_null() { Ok(()) } else { writeln!(io::stdout(), "{json:#}") }
-    } else if exit == Exit::Accepted {
+    } else if exit.is_result() {
         io::stdout().write_all(text.as_bytes())
     } else {
         io::stderr().write_all(text.as_bytes())

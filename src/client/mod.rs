@@ -7,6 +7,7 @@
 //! - [`Client::submit`] carries a signed operation to enough replicas and waits for its outcome; [`Client::submit_sealed`]
 //!   does so without anybody knowing what it is before it is ordered.
 //! - [`Client::title`], [`Client::history`], [`Client::certificate`], [`Client::status`] read.
+//! - [`Client::check`] asks each server of a zone over DNS, and tells which lag, withhold or forge.
 //! - [`seen::Seen`] remembers how far the directory had come, so that no later read goes back behind it.
 //!
 //! Deviations: heights and times are not part of what is compared, since replicas are asked at different moments; what
@@ -14,10 +15,12 @@
 //! neither encrypted nor authenticated: who controls the network between a client and f + 1 replicas can answer for
 //! them. A time limit ends waiting and is the only use of the local clock, besides the validity of new operations.
 
+pub mod check;
 pub mod cluster;
 pub mod input;
 pub mod keyfile;
 pub mod probe;
+mod question;
 mod read;
 pub mod seen;
 mod submit;
