@@ -3,11 +3,13 @@
 use std::hint::black_box;
 use std::sync::Arc;
 
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use torrens::directory::name::Name;
+use torrens::directory::name_ref::NameBuffer;
 use torrens::directory::rrset::{Rrset, Rtype};
 use torrens::directory::zone::{SignedRrset, SignedZone};
-use torrens::dns::{Client, Settings, Transport, respond};
+use torrens::dns::query::parse;
+use torrens::dns::{Client, Settings, Transport, answer, fetch, respond};
 use torrens::store::view::View;
 
 const NAMES: usize = 100_000;
@@ -59,6 +61,27 @@ fn bench(criterion: &mut Criterion) {
             bencher.iter(|| {
                 next = (next + 7919) % NAMES;
                 respond(&view, black_box(&queries[next]), &client, &mut out)
+            });
+        });
+    }
+    group.finish();
+
+    // As a UDP worker does it.
+    const BATCH: usize = 32;
+    let mut group = criterion.benchmark_group("batch of 32 answers");
+    group.throughput(Throughput::Elements(BATCH as u64));
+    for (what, suffix) in [("positive", ""), ("nxdomain", "x")] {
+        let queries: Vec<Vec<u8>> = (0..NAMES).map(|n| query(&(label(n) + suffix))).collect();
+        let (mut next, mut names) = (0, vec![NameBuffer::default(); BATCH]);
+        group.bench_function(what, |bencher| {
+            bencher.iter(|| {
+                let mut parsed = Vec::with_capacity(BATCH);
+                for name in &mut names {
+                    next = (next + 7919) % NAMES;
+                    parsed.push(parse(black_box(&queries[next]), name));
+                }
+                fetch(&view, &parsed);
+                parsed.iter().flatten().filter(|query| answer(&view, query, &client, &mut out)).count()
             });
         });
     }

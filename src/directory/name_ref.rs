@@ -115,12 +115,20 @@ pub struct NameBuffer {
 impl NameBuffer {
     /// The name that uncompressed wire bytes hold; upper case is lowered.
     pub fn from_wire(wire: &[u8]) -> Result<Self, NameError> {
-        check(wire)?;
-        let mut buffer = Self { bytes: [0; MAX_NAME], length: wire.len() as u8 };
-        buffer.bytes[..wire.len()].copy_from_slice(wire);
-        // Length bytes are at most 63, below 'A': lowering the whole name touches labels only.
-        buffer.bytes[..wire.len()].make_ascii_lowercase();
+        let mut buffer = Self::default();
+        buffer.set(wire)?;
         Ok(buffer)
+    }
+
+    /// As [`Self::from_wire`], in the place of the name that is there.
+    pub fn set(&mut self, wire: &[u8]) -> Result<NameRef<'_>, NameError> {
+        check(wire)?;
+        let bytes = &mut self.bytes[..wire.len()];
+        bytes.copy_from_slice(wire);
+        // Length bytes are at most 63, below 'A': lowering the whole name touches labels only.
+        bytes.make_ascii_lowercase();
+        self.length = wire.len() as u8;
+        Ok(self.as_ref())
     }
 
     /// `*.encloser`, the source of synthesis (RFC 4592 §3.3.1).
@@ -147,6 +155,13 @@ impl NameBuffer {
         buffer.bytes[..labels.len()].copy_from_slice(labels);
         buffer.bytes[labels.len()..length].copy_from_slice(suffix.0);
         Ok(buffer)
+    }
+}
+
+/// The root.
+impl Default for NameBuffer {
+    fn default() -> Self {
+        Self { bytes: [0; MAX_NAME], length: 1 }
     }
 }
 

@@ -70,9 +70,17 @@ fn answer_question(view: &View, query: &Query<'_>, client: &Client<'_>, response
     };
     let signed = query.edns.is_some_and(|edns| edns.dnssec_ok);
     let proofs = Proofs::new(zone, signed);
-    let mut walk =
-        Walk { zone, rtype: query.rtype, signed, proofs, redirects: Vec::new(), apex_servers: None, response };
-    match walk.message(&query.name) {
+    let mut walk = Walk {
+        zone,
+        rtype: query.rtype,
+        signed,
+        proofs,
+        redirects: Vec::new(),
+        aliases: Vec::new(),
+        apex_servers: None,
+        response,
+    };
+    match walk.message(query.name) {
         Ok(rcode) => walk.response.finish(rcode),
         Err(Full) => walk.response.truncated(),
     }
@@ -84,7 +92,7 @@ const MAILA: Rtype = Rtype(254);
 
 /// The zone that answers: the closest one, but for DS at its apex the one above it (RFC 4035 §3.1.4.1).
 fn zone_for<'v>(view: &'v View, query: &Query<'_>) -> Option<&'v SignedZone> {
-    let name = query.name.as_ref();
+    let name = query.name;
     let closest = view.zone_above(name)?;
     if query.rtype == Rtype::DS && closest.apex().as_ref() == name {
         let above = name.parent().and_then(|parent| view.zone_above(parent));
@@ -102,7 +110,7 @@ fn no_transfer(view: &View, query: &Query<'_>, client: &Client<'_>, mut response
     if view.withheld {
         return response.finish_with(Rcode::SERVFAIL, Some(ExtendedError::NOT_READY));
     }
-    let zone = zone_for(view, query).filter(|zone| zone.apex().as_ref() == query.name.as_ref());
+    let zone = zone_for(view, query).filter(|zone| zone.apex().as_ref() == query.name);
     let Some(soa) = zone.and_then(|zone| zone.rrset(zone.apex(), Rtype::SOA)) else {
         return response.finish(Rcode::NOTAUTH);
     };
@@ -115,7 +123,7 @@ fn no_transfer(view: &View, query: &Query<'_>, client: &Client<'_>, mut response
 
 /// What the server tells about itself (RFC 4892).
 fn chaos(query: &Query<'_>, rtype: Rtype, identity: &str, mut response: Response<'_>) {
-    let text = match query.name.as_ref().as_wire() {
+    let text = match query.name.as_wire() {
         b"\x07version\x04bind\0" | b"\x07version\x06server\0" => "torrens",
         b"\x02id\x06server\0" | b"\x08hostname\x04bind\0" => identity,
         _ => return response.finish(Rcode::REFUSED),
@@ -139,16 +147,17 @@ struct Walk<'v, 'o> {
     proofs: Proofs<'v>,
     /// DNAME records that stand in the answer already.
     redirects: Vec<RrsetRef<'v>>,
+    /// Names that those before are aliases of, in turn.
+    aliases: Vec<NameBuffer>,
     /// NS records of the apex, if they are the answer.
     apex_servers: Option<RrsetRef<'v>>,
     response: Response<'o>,
 }
 
 /// What became of one name.
-#[expect(clippy::large_enum_variant, reason = "lives on the stack, one at a time")]
 enum Step<'v> {
-    /// It is another name's alias.
-    Alias(NameBuffer),
+    /// It is an alias of the last of [`Walk::aliases`].
+    Alias,
     End(End<'v>),
 }
 
@@ -164,7 +173,7 @@ enum End<'v> {
 }
 
 impl<'v> Walk<'v, '_> {
-    fn message(&mut self, name: &NameBuffer) -> Result<Rcode, Full> {
+    fn message(&mut self, name: NameRef<'_>) -> Result<Rcode, Full> {
         let end = self.answer_section(name)?;
         match end {
             End::Referral { cut } => {
@@ -189,31 +198,29 @@ impl<'v> Walk<'v, '_> {
     }
 
     /// Follows aliases to where they end.
-    fn answer_section(&mut self, question: &NameBuffer) -> Result<End<'v>, Full> {
+    fn answer_section(&mut self, question: NameRef<'_>) -> Result<End<'v>, Full> {
         // AA is about the first name, even if its records do not fit.
         self.response.authoritative(true);
         let mut step = self.step(question)?;
         if matches!(step, Step::End(End::Referral { .. })) {
             self.response.authoritative(false);
         }
-        let mut visited = Vec::new();
         loop {
             let name = match step {
                 Step::End(end) => return Ok(end),
-                Step::Alias(target) => target,
+                Step::Alias => self.aliases.last().cloned().expect("an alias was just noted"),
             };
-            let over = visited.len() + 1 == MAX_CNAME_CHAIN || name == *question || visited.contains(&name);
+            let (_, before) = self.aliases.split_last().expect("an alias was just noted");
+            let over = before.len() + 1 == MAX_CNAME_CHAIN || name.as_ref() == question || before.contains(&name);
             if over || !name.as_ref().is_within(self.zone.apex().as_ref()) {
                 return Ok(End::Answered);
             }
-            step = self.step(&name)?;
-            visited.push(name);
+            step = self.step(name.as_ref())?;
         }
     }
 
     /// RFC 1034 §4.3.2 step 3 for one name.
-    fn step(&mut self, name: &NameBuffer) -> Result<Step<'v>, Full> {
-        let name = name.as_ref();
+    fn step(&mut self, name: NameRef<'_>) -> Result<Step<'v>, Full> {
         match place(self.zone, name) {
             Place::Here(node) => self.records(node),
             // The parent side of a cut is the authority for DS (RFC 4035 §3.1.4.1).
@@ -269,7 +276,8 @@ impl<'v> Walk<'v, '_> {
         // RDATA that is no name leads nowhere.
         let Some(target) = target else { return self.found(alias) };
         self.response.cname(alias.ttl, target, alias.rrsig().filter(|_| self.signed))?;
-        Ok(Step::Alias(target.into()))
+        self.aliases.push(target.into());
+        Ok(Step::Alias)
     }
 
     fn found(&mut self, found: RrsetRef<'v>) -> Result<Step<'v>, Full> {
@@ -306,13 +314,16 @@ impl<'v> Walk<'v, '_> {
         self.response.cname(dname.ttl, substituted.as_ref(), None)?;
         match self.rtype {
             Rtype::CNAME | Rtype::ANY => Ok(Step::End(End::Answered)),
-            _ => Ok(Step::Alias(substituted)),
+            _ => {
+                self.aliases.push(substituted);
+                Ok(Step::Alias)
+            }
         }
     }
 
     /// The SOA record of a negative answer; its TTL says how long that may be kept (RFC 2308 §3 and §5).
     fn start_of_authority(&mut self) -> Result<(), Full> {
-        let Some(soa) = self.zone.rrset(self.zone.apex(), Rtype::SOA) else { return Ok(()) };
+        let Some(soa) = self.zone.top().and_then(|apex| apex.get(Rtype::SOA)) else { return Ok(()) };
         let minimum = soa.rdatas().next().and_then(|rdata| rdata.last_chunk());
         let ttl = minimum.map_or(soa.ttl, |minimum| soa.ttl.min(u32::from_be_bytes(*minimum)));
         self.response.rrset(Section::Authority, Owner::Name(self.zone.apex().as_wire()), soa, ttl, self.signed)

@@ -4,9 +4,8 @@ use arrayvec::ArrayVec;
 
 use super::lookup::Before;
 use super::response::{Full, Owner, Response, Section};
-use crate::directory::name_ref::NameRef;
 use crate::directory::rrset::Rtype;
-use crate::directory::zone::{NodeRef, RrsetRef, SignedZone};
+use crate::directory::zone::{NodeRef, SignedZone};
 use crate::limits::MAX_CNAME_CHAIN;
 
 /// One for each wildcard of a chain, and two where it ends.
@@ -15,20 +14,20 @@ const MAX_PROOFS: usize = MAX_CNAME_CHAIN + 3;
 /// The NSEC records that an answer needs, each once. A zone without NSEC records, not signed yet, gives none.
 pub struct Proofs<'v> {
     zone: &'v SignedZone,
-    records: ArrayVec<(NameRef<'v>, RrsetRef<'v>), MAX_PROOFS>,
+    nodes: ArrayVec<NodeRef<'v>, MAX_PROOFS>,
     wanted: bool,
 }
 
 impl<'v> Proofs<'v> {
     /// `wanted`: whether the DO bit asks for proofs at all.
     pub fn new(zone: &'v SignedZone, wanted: bool) -> Self {
-        Self { zone, records: ArrayVec::new(), wanted }
+        Self { zone, nodes: ArrayVec::new(), wanted }
     }
 
     /// The name has no records of the type asked for, but some of others.
     pub fn matching(&mut self, node: NodeRef<'v>) {
         if self.wanted {
-            self.add(nsec_of(node));
+            self.add(Some(node));
         }
     }
 
@@ -40,25 +39,26 @@ impl<'v> Proofs<'v> {
     }
 
     pub fn write(&self, response: &mut Response<'_>) -> Result<(), Full> {
-        for (owner, nsec) in &self.records {
-            response.rrset(Section::Authority, Owner::Name(owner.as_wire()), *nsec, nsec.ttl, true)?;
+        for node in &self.nodes {
+            let Some(nsec) = node.get(Rtype::NSEC) else { continue };
+            response.rrset(Section::Authority, Owner::Name(node.owner().as_wire()), nsec, nsec.ttl, true)?;
         }
         Ok(())
     }
 
-    fn add(&mut self, found: Option<(NameRef<'v>, RrsetRef<'v>)>) {
-        let Some((owner, nsec)) = found else { return };
-        if !self.records.iter().any(|(_, known)| known.is_at(nsec)) {
-            self.records.push((owner, nsec));
+    fn add(&mut self, found: Option<NodeRef<'v>>) {
+        let Some(node) = found.filter(|node| node.has(Rtype::NSEC)) else { return };
+        if !self.nodes.iter().any(|known| known.is_at(node)) {
+            self.nodes.push(node);
         }
     }
 }
 
-/// The NSEC record whose span holds the names after `before`.
-fn covering<'v>(zone: &'v SignedZone, before: Before<'v>) -> Option<(NameRef<'v>, RrsetRef<'v>)> {
+/// The name whose NSEC record spans the names after `before`.
+fn covering<'v>(zone: &'v SignedZone, before: Before<'v>) -> Option<NodeRef<'v>> {
     let node = before?;
-    if let Some(found) = nsec_of(node) {
-        return Some(found);
+    if node.has(Rtype::NSEC) {
+        return Some(node);
     }
     // The predecessor is glue, or hidden by a DNAME: it is no link of the chain, the cut or the DNAME above it is.
     let hidden = node.owner();
@@ -66,9 +66,5 @@ fn covering<'v>(zone: &'v SignedZone, before: Before<'v>) -> Option<(NameRef<'v>
         .filter_map(|labels| zone.find(hidden.suffix(labels)))
         .filter(|node| node.has(Rtype::NS) || node.has(Rtype::DNAME))
         .filter(|node| node.owner() != zone.apex().as_ref() || node.has(Rtype::DNAME))
-        .find_map(nsec_of)
-}
-
-fn nsec_of(node: NodeRef<'_>) -> Option<(NameRef<'_>, RrsetRef<'_>)> {
-    Some((node.owner(), node.get(Rtype::NSEC)?))
+        .find(|node| node.has(Rtype::NSEC))
 }

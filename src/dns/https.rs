@@ -31,6 +31,7 @@ use tokio_rustls::TlsAcceptor;
 use super::connections::{Activity, serve_connections};
 use super::query::freshness;
 use super::{Client, Replied, Server, Transport, query, seconds_now, tls};
+use crate::directory::name_ref::NameBuffer;
 use crate::limits::{
     DNS_STREAM_IDLE_SECONDS, DNS_STREAM_TOTAL_SECONDS, DNS_STREAM_WRITE_SECONDS, MAX_HTTPS_CONNECTION_WINDOW,
     MAX_HTTPS_EARLY_RESETS, MAX_HTTPS_HEADERS, MAX_HTTPS_STREAM_WINDOW, MAX_HTTPS_STREAMS, MAX_QUERY,
@@ -154,7 +155,9 @@ where
     let (transport, now) = (Transport::Exchange, seconds_now());
     let client = Client::new(transport, client, now, settings);
     let mut answer = Vec::new();
-    if server.reply(&view, &message, query::parse(&message), &client, &mut answer) == Replied::Not {
+    if server.reply(&view, &message, query::parse(&message, &mut NameBuffer::default()), &client, &mut answer)
+        == Replied::Not
+    {
         return Refused::NoQuery.response();
     }
     let age = format!("max-age={}", freshness(&answer).unwrap_or(0));

@@ -1,14 +1,21 @@
 //! Where a name stands in a zone: the one place for cut logic (RFC 1034 §4.3.2 step 3, RFC 4592 §3.3, RFC 6672 §3.2).
 //!
-//! One search of the zone for the name, one for each existing ancestor, and, if the name does not exist, one for the
-//! wildcard. No ancestor exists that is not an ancestor of a neighbour in canonical order, so the closest encloser is what
+//! One search of the zone for the name, one for each existing ancestor beneath the apex, and, if the name does not exist, one
+//! for the wildcard. No ancestor exists that is not an ancestor of a neighbour in canonical order, so the closest encloser is what
 //! the name shares with the nearer one.
 //!
 //! Deviation: NS and DNAME records at a wildcard are data like any other; RFC 4592 §4.2 and §4.4 leave both open.
 
+use std::ptr;
+
+use arrayvec::ArrayVec;
+
+use super::query::{Query, Refusal};
 use crate::directory::name_ref::{NameBuffer, NameRef};
 use crate::directory::rrset::Rtype;
 use crate::directory::zone::{Around, NodeRef, RrsetRef, SignedZone};
+use crate::limits::UDP_BATCH;
+use crate::store::view::View;
 
 #[derive(Debug)]
 pub enum Place<'v> {
@@ -48,7 +55,11 @@ pub fn place<'v>(zone: &'v SignedZone, name: NameRef<'_>) -> Place<'v> {
     let apex = zone.apex().label_count();
     let existing = if around.exact { labels } else { encloser_labels(apex, name, around) };
     for depth in apex..=existing {
-        let ancestor = if depth == labels { around.here() } else { zone.find(name.suffix(depth)) };
+        let ancestor = match depth {
+            _ if depth == labels => around.here(),
+            _ if depth == apex => zone.top(),
+            _ => zone.find(name.suffix(depth)),
+        };
         let Some(node) = ancestor else { continue };
         if depth > apex && node.has(Rtype::NS) && !node.owner().is_wildcard() {
             return Place::Delegated { cut: node };
@@ -65,6 +76,23 @@ pub fn place<'v>(zone: &'v SignedZone, name: NameRef<'_>) -> Place<'v> {
         None if existing == labels => Place::EmptyNonTerminal { before },
         None => Place::Missing { before, wildcard: wildcard(zone, name.suffix(existing)) },
     }
+}
+
+/// Asks for the memory that the answers to these queries will be read from, all at once: a hint, for whoever has many to answer.
+pub fn fetch(view: &View, parsed: &[Result<Query<'_>, Refusal>]) {
+    let mut names: ArrayVec<NameRef<'_>, UDP_BATCH> = ArrayVec::new();
+    let mut zone = None;
+    for query in parsed.iter().flatten().take(UDP_BATCH) {
+        let name = query.name;
+        let its = view.zone_above(name);
+        if zone.map(ptr::from_ref) != its.map(ptr::from_ref) {
+            zone.inspect(|zone: &&SignedZone| zone.fetch(&names));
+            names.clear();
+            zone = its;
+        }
+        names.push(name);
+    }
+    zone.inspect(|zone| zone.fetch(&names));
 }
 
 /// Labels of the longest ancestor of `name` (or of the name itself) that exists.

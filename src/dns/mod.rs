@@ -26,7 +26,6 @@ pub mod answer;
 mod answer_tests;
 #[cfg(test)]
 mod bound_tests;
-pub mod catalog;
 pub mod certificates;
 mod connections;
 pub mod cookies;
@@ -35,7 +34,6 @@ pub mod https;
 mod lookup;
 #[cfg(feature = "misbehave")]
 pub mod misbehave;
-pub mod notify;
 pub mod options;
 pub mod query;
 mod response;
@@ -56,9 +54,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwap;
 
 pub use self::answer::answer;
+pub use self::lookup::fetch;
 pub use self::options::{Client, Settings};
 pub use self::query::{Query, Refusal};
 pub use self::response::{Rcode, Transport};
+use crate::directory::name_ref::NameBuffer;
 use crate::store::view::View;
 
 /// Where transports read the newest published view.
@@ -101,7 +101,7 @@ impl Server {
 }
 
 /// Seconds since 1970, modulo 2³²: what cookies and signatures count in.
-pub fn seconds_now() -> u32 {
+fn seconds_now() -> u32 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     since.as_secs() as u32
 }
@@ -120,7 +120,7 @@ pub enum Replied {
 ///
 /// Total: any bytes are a message, and the reply is never longer than the transport allows.
 pub fn respond(view: &View, message: &[u8], client: &Client<'_>, out: &mut Vec<u8>) -> Replied {
-    reply(view, message, query::parse(message), client, out)
+    reply(view, message, query::parse(message, &mut NameBuffer::default()), client, out)
 }
 
 fn reply(
@@ -132,7 +132,7 @@ fn reply(
 ) -> Replied {
     match parsed {
         Ok(query) => match query.tsig {
-            None => Replied::Yes { proven: answer(client.view(view, &query), &query, client, out) },
+            None => Replied::Yes { proven: answer(view, &query, client, out) },
             Some(at) => reply_signed(view, message, &query, at, client, out),
         },
         Err(Refusal::Silence) => {
@@ -168,7 +168,6 @@ fn reply_signed(
         Ok(mut session) => {
             let key = Arc::clone(session.key());
             let client = Client { key: Some(&key.name), ..*client };
-            let view = client.view(view, query);
             let proven = answer(view, query, &client, out);
             if out.len() + session.record_length() > response::room(query, client.transport) {
                 answer(view, query, &Client { over_limit: true, ..client }, out);

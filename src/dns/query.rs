@@ -12,7 +12,7 @@
 
 use super::response::Rcode;
 use super::tsig::TSIG;
-use crate::directory::name_ref::NameBuffer;
+use crate::directory::name_ref::{NameBuffer, NameRef};
 use crate::directory::rrset::Rtype;
 use crate::limits::{MAX_NAME, MAX_QUERY_RECORDS};
 
@@ -31,7 +31,7 @@ pub struct Query<'m> {
     /// The question section as it was spelt: name, type, class. It is echoed as it is (case included: 0x20).
     pub question: &'m [u8],
     /// QNAME, lower-case.
-    pub name: NameBuffer,
+    pub name: NameRef<'m>,
     pub rtype: Rtype,
     pub class: u16,
     pub edns: Option<Edns<'m>>,
@@ -83,8 +83,8 @@ pub enum Refusal {
 
 const MALFORMED: Refusal = Refusal::Reply(Rcode::FORMERR);
 
-/// Reads a query; any bytes give a result.
-pub fn parse(message: &[u8]) -> Result<Query<'_>, Refusal> {
+/// Reads a query; any bytes give a result. `name` is room for its name.
+pub fn parse<'m>(message: &'m [u8], name: &'m mut NameBuffer) -> Result<Query<'m>, Refusal> {
     let header: &[u8; HEADER] = message.first_chunk().ok_or(Refusal::Silence)?;
     let is_reply = header[2] & 0x80 != 0;
     if is_reply {
@@ -101,7 +101,8 @@ pub fn parse(message: &[u8]) -> Result<Query<'_>, Refusal> {
     }
 
     let mut rest = Reader(&message[HEADER..]);
-    let (question, name) = rest.question()?;
+    let question = rest.question()?;
+    let name = name.set(&question[..question.len() - 4]).map_err(|_| MALFORMED)?;
     let [.., type_high, type_low, class_high, class_low] = *question else { return Err(MALFORMED) };
     let rtype = Rtype(u16::from_be_bytes([type_high, type_low]));
     let (mut edns, mut known_serial, mut tsig) = (None, None, None);
@@ -194,8 +195,8 @@ impl<'m> Reader<'m> {
         Ok(u16::from_be_bytes([bytes[0], bytes[1]]))
     }
 
-    /// The question section, and the name in it.
-    pub fn question(&mut self) -> Result<(&'m [u8], NameBuffer), Refusal> {
+    /// The question section: name, type, class.
+    pub fn question(&mut self) -> Result<&'m [u8], Refusal> {
         let mut length = 0;
         loop {
             match *self.0.get(length).ok_or(MALFORMED)? {
@@ -207,9 +208,7 @@ impl<'m> Reader<'m> {
                 return Err(MALFORMED);
             }
         }
-        let question = self.take(length + 1 + 4)?;
-        let name = NameBuffer::from_wire(&question[..=length]).map_err(|_| MALFORMED)?;
-        Ok((question, name))
+        self.take(length + 1 + 4)
     }
 
     pub fn record(&mut self) -> Result<Record<'m>, Refusal> {
@@ -262,11 +261,15 @@ mod tests {
     use super::*;
     use crate::dns::testing::{Ask, OPT_RECORD};
 
+    fn parse(message: &[u8]) -> Result<Query<'_>, Refusal> {
+        super::parse(message, Box::leak(Box::default()))
+    }
+
     #[test]
     fn a_query_is_read_with_its_edns() {
         let message = Ask::new("wWw.Example.", Rtype::AAAA).dnssec().udp_size(4096).message();
         let query = parse(&message).unwrap();
-        assert_eq!(query.name.as_ref().as_wire(), b"\x03www\x07example\x00");
+        assert_eq!(query.name.as_wire(), b"\x03www\x07example\x00");
         assert_eq!(&query.question[..13], b"\x03wWw\x07Example\x00");
         assert_eq!((query.rtype, query.class), (Rtype::AAAA, CLASS_IN));
         assert_eq!(query.edns, Some(Edns { version: 0, udp_size: 4096, dnssec_ok: true, options: &[] }));

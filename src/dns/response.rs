@@ -4,14 +4,13 @@
 //! end with; RDATA is written as it is stored (RFC 3597 §4), except the NS targets of a referral, where thirteen
 //! servers must fit.
 //!
-//! An RRset is written whole or not at all. The bound is kept after every record, so `out` never outgrows it by more
-//! than one record.
+//! An RRset is written whole or not at all; `out` outgrows the bound by its owners' names at most.
 
 use super::options::Options;
 use super::query::{CLASS_CHAOS, CLASS_IN, HEADER, Query};
 use crate::directory::name_ref::NameRef;
 use crate::directory::rrset::Rtype;
-use crate::directory::zone::RrsetRef;
+use crate::directory::zone::{RrsetRef, readdress};
 use crate::limits::{MAX_STREAM_MESSAGE, MAX_UDP_RESPONSE, MIN_UDP_RESPONSE};
 
 /// A response code, extended bits included (RFC 6891 §6.1.3).
@@ -136,19 +135,53 @@ impl<'o> Response<'o> {
         ttl: u32,
         signed: bool,
     ) -> Result<(), Full> {
+        // Each record brings two bytes of owner; it may take more.
+        if self.out.len() + rrset.wire(signed).len() > self.limit {
+            return Err(Full);
+        }
+        if owner == Owner::Current && self.current.at == HEADER && ttl == rrset.ttl {
+            self.out.extend_from_slice(rrset.wire(signed));
+            self.counts[section as usize] += rrset.count(signed);
+            return Ok(());
+        }
+        self.whole(|response| response.rrset_of(section, owner, rrset, ttl, signed))
+    }
+
+    /// As [`Self::rrset`], of another owner than the question's.
+    fn rrset_of(
+        &mut self,
+        section: Section,
+        owner: Owner<'_>,
+        rrset: RrsetRef<'_>,
+        ttl: u32,
+        signed: bool,
+    ) -> Result<(), Full> {
+        const OWNER: usize = 2;
         const TTL: std::ops::Range<usize> = 4..8;
-        self.whole(|response| {
-            let mut owner = owner;
-            for record in rrset.records(signed) {
-                response.counts[section as usize] += 1;
-                owner = response.name(owner).unwrap_or(owner);
-                let at = response.out.len();
-                response.out.extend_from_slice(record);
-                response.out[at..][TTL].copy_from_slice(&ttl.to_be_bytes());
-                response.within_limit()?;
+        let Some(Owner::At(pointer)) = self.name(owner) else {
+            // No pointer reaches here: each record has the whole name.
+            for (position, record) in rrset.records(signed).enumerate() {
+                if position > 0 {
+                    self.name(owner);
+                }
+                let at = self.out.len();
+                self.out.extend_from_slice(record);
+                self.out[at..][TTL].copy_from_slice(&ttl.to_be_bytes());
+                self.counts[section as usize] += 1;
+                self.within_limit()?;
             }
-            Ok(())
-        })
+            return Ok(());
+        };
+        // The first record's two bytes of owner come to lie on the end of the name, which is put back.
+        let begin = self.out.len() - OWNER;
+        let end_of_name = [self.out[begin], self.out[begin + 1]];
+        self.out.truncate(begin);
+        self.out.extend_from_slice(rrset.wire(signed));
+        let ttl = Some(ttl).filter(|ttl| *ttl != rrset.ttl);
+        readdress(&mut self.out[begin..], (0xc000 | pointer).to_be_bytes(), ttl);
+        self.out[begin..begin + OWNER].copy_from_slice(&end_of_name);
+        self.counts[section as usize] += rrset.count(signed);
+        self.within_limit()
     }
 
     /// One record; gives a shorter way to write the same owner again, if there is one.

@@ -24,6 +24,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::connections::{Activity, serve_connections};
 use super::transfer::{self, Transfer};
 use super::{Client, Replied, Server, Transport, query, seconds_now};
+use crate::directory::name_ref::NameBuffer;
 use crate::limits::{
     DNS_STREAM_IDLE_SECONDS, DNS_STREAM_TOTAL_SECONDS, DNS_STREAM_WRITE_BUFFER, DNS_STREAM_WRITE_SECONDS,
     DNS_TRANSFER_SECONDS, MAX_QUERY,
@@ -130,9 +131,10 @@ impl Pending {
             let settings = &*server.settings;
             let (transport, address) = (Transport::Stream, self.client);
             let client = Client::new(transport, address, now, settings);
-            let parsed = query::parse(query);
+            let mut name = NameBuffer::default();
+            let parsed = query::parse(query, &mut name);
             if let Some(transfer) = parsed.as_ref().ok().and_then(|asked| transfer::of(&view, query, asked, &client)) {
-                next = Next::Transfer(Box::new(transfer));
+                next = Next::Transfer(transfer);
                 break;
             }
             if server.reply(&view, query, parsed, &client, message) == Replied::Not {
@@ -168,7 +170,7 @@ impl Pending {
 enum Next {
     Read,
     Close,
-    Transfer(Box<Transfer>),
+    Transfer(Transfer),
 }
 
 /// Serves DNS over TCP, until dropped; what it serves ends with it.

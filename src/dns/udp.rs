@@ -1,7 +1,8 @@
 //! DNS over UDP (RFC 1035 §4.2.1): a thread and a socket per worker, batches of datagrams, no allocation.
 //!
 //! The sockets share the address through `SO_REUSEPORT`; the kernel spreads clients over them by the hash of their
-//! addresses. A worker waits in `recvmmsg`, answers all it got from one loaded view, and sends with one `sendmmsg`.
+//! addresses. A worker waits in `recvmmsg`, answers all it got from one loaded view, and sends with one `sendmmsg`. Before it
+//! answers it asks for the memory that all these answers lie in, so that it waits for that once and not for each.
 //!
 //! Deviations: a reply leaves by the address that the kernel picks. On a host with several addresses, bind each of
 //! them, not the wildcard.
@@ -14,12 +15,14 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use arc_swap::Cache;
+use arrayvec::ArrayVec;
 use rand_core::{OsRng, RngCore};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::rrl::{Limiter, Verdict};
 use super::udp_syscalls::{Peer, Received, ignore_path_mtu, send};
-use super::{Client, Replied, Server, Transport, query, seconds_now};
+use super::{Client, Replied, Server, Transport, fetch, query, seconds_now};
+use crate::directory::name_ref::NameBuffer;
 use crate::limits::{MAX_UDP_RESPONSE, UDP_BATCH, UDP_SOCKET_BUFFER, UDP_STOP_CHECK_MS};
 
 /// Running workers. Dropped, they are stopped and waited for.
@@ -88,6 +91,7 @@ fn serve(socket: &UdpSocket, server: &Server, stop: &AtomicBool) {
         Limiter::new(rate.get(), secret)
     });
     let mut received = Received::new();
+    let mut names = vec![NameBuffer::default(); UDP_BATCH];
     let mut answers: Vec<Vec<u8>> =
         (0..UDP_BATCH).map(|_| Vec::with_capacity(2 * usize::from(MAX_UDP_RESPONSE))).collect();
     while !stop.load(Ordering::Relaxed) {
@@ -97,20 +101,25 @@ fn serve(socket: &UdpSocket, server: &Server, stop: &AtomicBool) {
         }
         let (view, now) = (view.load(), seconds_now());
         let mut replies: [Option<&Peer>; UDP_BATCH] = [None; UDP_BATCH];
-        for (slot, (message, peer)) in received.datagrams().enumerate() {
+        let messages = received.datagrams().map(|(message, _)| message);
+        let parsed: ArrayVec<_, UDP_BATCH> =
+            messages.zip(&mut names).map(|(message, name)| query::parse(message, name)).collect();
+        fetch(view, &parsed);
+        for (slot, ((message, peer), parsed)) in received.datagrams().zip(parsed).enumerate() {
             let Some(address) = peer.address().filter(may_answer) else { continue };
             let transport = Transport::Udp { max: MAX_UDP_RESPONSE };
             let settings = &*server.settings;
             let client = Client::new(transport, address.ip(), now, settings);
             let answer = &mut answers[slot];
-            let verdict = match (server.reply(view, message, query::parse(message), &client, answer), &mut limiter) {
+            let verdict = match (server.reply(view, message, parsed, &client, answer), &mut limiter) {
                 (Replied::Not, _) => Verdict::Drop,
                 (Replied::Yes { proven: false }, Some(limiter)) => limiter.judge(client.address, message, answer, now),
                 (Replied::Yes { .. }, _) => Verdict::Send,
             };
             if verdict == Verdict::Truncate {
                 let client = Client { over_limit: true, ..client };
-                server.reply(view, message, query::parse(message), &client, answer);
+                let mut name = NameBuffer::default();
+                server.reply(view, message, query::parse(message, &mut name), &client, answer);
             }
             replies[slot] = (verdict != Verdict::Drop).then_some(peer);
         }

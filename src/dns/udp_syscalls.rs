@@ -47,9 +47,13 @@ impl Peer {
     }
 }
 
+/// A datagram's room and a line of cache: else all datagrams would begin in the same place of a processor's cache, which has a
+/// handful of lines for one place.
+const STRIDE: usize = MAX_QUERY + 64;
+
 /// Room for the datagrams of one call.
 pub struct Received {
-    buffers: Vec<[u8; MAX_QUERY]>,
+    buffers: Vec<[u8; STRIDE]>,
     lengths: [usize; UDP_BATCH],
     peers: [Peer; UDP_BATCH],
     count: usize,
@@ -58,7 +62,7 @@ pub struct Received {
 impl Received {
     pub fn new() -> Self {
         Self {
-            buffers: vec![[0; MAX_QUERY]; UDP_BATCH],
+            buffers: vec![[0; STRIDE]; UDP_BATCH],
             lengths: [0; UDP_BATCH],
             peers: [Peer::unknown(); UDP_BATCH],
             count: 0,
@@ -79,7 +83,7 @@ impl Received {
             header.msg_hdr.msg_iovlen = 1;
         }
         // SAFETY: the descriptor is open while `socket` is borrowed. `headers` has UDP_BATCH entries; each points to
-        // one `iovec` of `vectors`, a buffer of MAX_QUERY bytes and a `sockaddr_storage`, all distinct, all alive and
+        // one `iovec` of `vectors`, MAX_QUERY bytes of a longer buffer and a `sockaddr_storage`, all distinct, all alive and
         // not otherwise used until the call returns, and each given with its true length. A null timeout is allowed.
         let count = unsafe {
             libc::recvmmsg(

@@ -44,6 +44,9 @@ impl View {
     /// As [`View::zone_for`], without an allocation, and without a search for each of 127 labels: every apex above
     /// `name` is also above the last apex that is not after it, so what the two do not share need not be looked up.
     pub fn zone_above(&self, name: NameRef<'_>) -> Option<&SignedZone> {
+        if let (1, Some((apex, zone))) = (self.zones.len(), self.zones.first_key_value()) {
+            return name.is_within(apex.as_ref()).then_some(zone);
+        }
         let mut name = name;
         loop {
             let up_to: (Bound<&dyn WireName>, Bound<&dyn WireName>) = (Bound::Unbounded, Bound::Included(&name));
@@ -88,6 +91,10 @@ mod tests {
             ] {
                 let (plain, borrowed) = (view.zone_for(&name(text)), view.zone_above(name(text).as_ref()));
                 assert_eq!(plain.map(SignedZone::apex), borrowed.map(SignedZone::apex), "{text}");
+                for (apex, zone) in &view.zones {
+                    let alone = View { zones: [(apex.clone(), Arc::clone(zone))].into(), ..View::default() };
+                    assert_eq!(alone.zone_above(name(text).as_ref()).is_some(), name(text).is_within(apex), "{text}");
+                }
             }
         }
     }

@@ -65,7 +65,7 @@ pub fn parse_signed_zone(
 ) -> Result<SignedZone, MasterError> {
     let mut reader = Reader::keeping_signatures(loader);
     reader.read(text, file_name, State::new(origin), 0)?;
-    signed::zone(reader, file_name)
+    reader.signed().map_err(|message| MasterError { file: file_name.to_string(), line: 1, message })
 }
 
 /// The RRsets that record lines say: `www 300 A 192.0.2.1`, relative to `origin`. In errors the file is `record` and the

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::signed::Builder;
 use super::token::{Entries, Entry, Token, parse_seconds};
 use super::{Loader, MasterError};
 use crate::directory::name::Name;
 use crate::directory::rdata::{parse_name, rdata_from_tokens, rtype_from_text};
 use crate::directory::rrset::Rtype;
+use crate::directory::zone::SignedZone;
 use crate::limits::{MAX_INCLUDE_DEPTH, MAX_INCLUDED_FILES, MAX_TTL, MAX_ZONE_RECORDS};
 
 /// The records of an RRset as they come, and where the first of them stands.
@@ -21,8 +23,8 @@ pub(super) struct Collected {
 /// Reads a file and those that it includes.
 pub(super) struct Reader<'a, 'b> {
     loader: &'a mut Loader<'b>,
-    /// Signatures, NSEC records and zone digests are kept.
-    keeps_signatures: bool,
+    /// Where records go if signatures, NSEC records and zone digests are kept.
+    signed: Option<Builder>,
     /// Names of the files read so far: places are indices into it.
     pub files: Vec<String>,
     pub rrsets: BTreeMap<(Name, Rtype), Collected>,
@@ -54,12 +56,17 @@ pub(super) enum Data {
 
 impl<'a, 'b> Reader<'a, 'b> {
     pub(super) fn new(loader: &'a mut Loader<'b>) -> Self {
-        Self { loader, keeps_signatures: false, files: Vec::new(), rrsets: BTreeMap::new(), records: 0 }
+        Self { loader, signed: None, files: Vec::new(), rrsets: BTreeMap::new(), records: 0 }
     }
 
     /// Of a zone that somebody else signed.
     pub(super) fn keeping_signatures(loader: &'a mut Loader<'b>) -> Self {
-        Self { keeps_signatures: true, ..Self::new(loader) }
+        Self { signed: Some(Builder::default()), ..Self::new(loader) }
+    }
+
+    /// The zone that somebody else signed.
+    pub(super) fn signed(self) -> Result<SignedZone, String> {
+        self.signed.unwrap_or_default().finish()
     }
 
     pub(super) fn read(&mut self, text: &str, file: &str, mut state: State, depth: usize) -> Result<(), MasterError> {
@@ -75,7 +82,7 @@ impl<'a, 'b> Reader<'a, 'b> {
                 Some(directive) => state.directive(directive, &entry.tokens[1..]).map_err(|m| fail((line, m)))?,
                 None => {
                     let record =
-                        state.record(&entry, self.keeps_signatures).map_err(|message| fail((line, message)))?;
+                        state.record(&entry, self.signed.is_some()).map_err(|message| fail((line, message)))?;
                     self.collect(record, at, line).map_err(|message| fail((line, message)))?;
                 }
             }
@@ -111,6 +118,9 @@ impl<'a, 'b> Reader<'a, 'b> {
         self.records += 1;
         if self.records > MAX_ZONE_RECORDS {
             return Err(format!("more than {MAX_ZONE_RECORDS} records: delegate a part of the zone"));
+        }
+        if let Some(signed) = &mut self.signed {
+            return signed.add(record.name, record.rtype, record.ttl, rdata);
         }
         let key = (record.name, record.rtype);
         let collected = self.rrsets.entry(key).or_insert(Collected { ttl: record.ttl, rdatas: Vec::new(), file, line });

@@ -196,3 +196,53 @@ fn the_root_zone_is_read_whole() {
     let delegations = zone.records.keys().filter(|(owner, rtype)| *rtype == Rtype::NS && owner.label_count() == 1);
     assert_eq!(delegations.count(), 1_438);
 }
+
+fn signed_zone(text: &str) -> Result<SignedZone, MasterError> {
+    let mut no_files = |path: &str| Err(format!("there is no {path}"));
+    parse_signed_zone(text, "x.signed", Some(name("example.")), &mut no_files)
+}
+
+const SOA: &str = "@ SOA ns hostmaster 1 2 3 4 5\n";
+const SIGNATURE: &str = "A 15 2 300 20300101000000 20200101000000 7 example. ";
+
+#[test]
+fn a_signed_zone_is_the_same_in_whatever_order_its_records_come() {
+    let lines = [
+        SOA.to_string(),
+        "www A 192.0.2.1\n".into(),
+        "www AAAA 2001:db8::1\n".into(),
+        "www A 192.0.2.2\n".into(),
+        format!("www RRSIG {SIGNATURE} AAAA\n"),
+        format!("mail RRSIG {SIGNATURE} BBBB\n"),
+        "mail 60 A 192.0.2.3\n".into(),
+        "mail 90 A 192.0.2.4\n".into(),
+        format!("www RRSIG {SIGNATURE} CCCC\n"),
+    ];
+    let zone = |order: &[usize]| {
+        let text: String = order.iter().map(|line| lines[*line].as_str()).collect();
+        signed_zone(&format!("$TTL 300\n{text}")).unwrap()
+    };
+    let sorted = zone(&[0, 1, 2, 3, 4, 5, 6, 7, 8]);
+    let www = sorted.get(&name("www.example.")).unwrap();
+    assert_eq!(www.rrsets().map(|rrset| rrset.rdatas().count()).collect::<Vec<_>>(), [2, 1]);
+    let rrsig = |owner: &str| sorted.rrset(&name(owner), Rtype::A).and_then(|rrset| rrset.rrsig()).unwrap();
+    assert!(rrsig("www.example.").ends_with(&[0, 0, 0]), "of two, the first in canonical order");
+    assert!(rrsig("mail.example.").ends_with(&[4, 16, 65]));
+    assert_eq!(sorted.rrset(&name("mail.example."), Rtype::A).unwrap().ttl, 60);
+    for order in [[8, 7, 6, 5, 4, 3, 2, 1, 0], [5, 1, 7, 4, 3, 0, 8, 2, 6], [4, 6, 1, 0, 5, 3, 7, 2, 8]] {
+        assert_eq!(zone(&order), sorted, "{order:?}");
+    }
+}
+
+#[test]
+fn a_signed_zone_without_one_soa_record_with_a_foreign_name_or_too_many_records_is_refused() {
+    let message = |text: &str| signed_zone(&format!("$TTL 300\n{text}")).unwrap_err().message;
+    assert!(message("www A 192.0.2.1").contains("one SOA record: this file has none"));
+    assert!(
+        message(&format!("{SOA}sub SOA ns hostmaster 1 2 3 4 5\n")).contains("one SOA record: this file has them at")
+    );
+    assert!(message(&format!("{SOA}www.example.org. A 192.0.2.1\n")).contains("not within the zone"));
+    assert!(message(&format!("www.example.org. A 192.0.2.1\n{SOA}")).contains("not within the zone"));
+    let many: String = (0..70u32).map(|number| format!("www TXT {}\n", format!("{number:0>250} ").repeat(4))).collect();
+    assert!(message(&format!("{SOA}{many}")).contains("more TXT records than fit into a message"));
+}

@@ -5,11 +5,12 @@ mod tree;
 
 use std::fmt;
 
+use arrayvec::ArrayVec;
 use serde::{Deserialize, Serialize};
 
 use self::node::Node;
-pub use self::node::{NodeRef, Records, RrsetRef};
-use self::tree::{Key, Seek, Tree};
+pub use self::node::{NodeRef, Records, RrsetRef, readdress};
+use self::tree::{FETCHED, Key, Seek, Tree};
 use super::name::Name;
 use super::name_ref::NameRef;
 use super::rrset::{Rrset, Rtype};
@@ -26,6 +27,8 @@ pub struct SignedRrset {
 #[derive(Clone)]
 pub struct SignedZone {
     apex: Name,
+    /// What is at the apex, which is the first of the nodes.
+    top: Option<Node>,
     nodes: Tree,
 }
 
@@ -53,7 +56,7 @@ impl<'z> Around<'z> {
 
 impl SignedZone {
     pub fn new(apex: Name) -> Self {
-        Self { apex, nodes: Tree::new() }
+        Self { apex, top: None, nodes: Tree::new() }
     }
 
     pub fn apex(&self) -> &Name {
@@ -68,6 +71,11 @@ impl SignedZone {
         self.get(name)?.get(rtype)
     }
 
+    /// The apex with its records: without a search.
+    pub fn top(&self) -> Option<NodeRef<'_>> {
+        self.top.as_ref().map(Node::as_ref)
+    }
+
     /// The name with its records, if it has any.
     pub fn find(&self, name: NameRef<'_>) -> Option<NodeRef<'_>> {
         self.around(name).here()
@@ -79,6 +87,14 @@ impl SignedZone {
             return Around { at_or_before: None, after: None, exact: false };
         };
         Around { at_or_before: at_or_before.map(Node::as_ref), after: after.map(Node::as_ref), exact }
+    }
+
+    /// Asks for the memory that answers about these names will read, all at once: a search that follows waits less.
+    pub fn fetch(&self, names: &[NameRef<'_>]) {
+        for names in names.chunks(FETCHED) {
+            let keys: ArrayVec<Key<'_>, FETCHED> = names.iter().filter_map(|name| self.key(*name)).collect();
+            self.nodes.fetch(&keys);
+        }
     }
 
     fn seek(&self, name: NameRef<'_>) -> Option<Seek<'_>> {
@@ -112,7 +128,8 @@ impl SignedZone {
 
     /// How many names are before `name`.
     fn before(&self, name: &Name) -> usize {
-        self.seek(name.as_ref()).map_or(0, |found| found.rank - usize::from(found.exact))
+        let Some(key) = self.key(name.as_ref()) else { return 0 };
+        self.nodes.rank(key) - usize::from(self.nodes.seek(key).exact)
     }
 
     fn ranks(&self, from: usize, to: usize) -> impl DoubleEndedIterator<Item = NodeRef<'_>> {
@@ -129,7 +146,7 @@ impl SignedZone {
 
     /// SERIAL of the SOA record, if there is one (RFC 1035 §3.3.13: the five numbers are its last 20 bytes).
     pub fn serial(&self) -> Option<u32> {
-        let rdata = self.rrset(&self.apex, Rtype::SOA)?.rdatas().next()?;
+        let rdata = self.top()?.get(Rtype::SOA)?.rdatas().next()?;
         let numbers = rdata.len().checked_sub(20)?;
         Some(u32::from_be_bytes(rdata[numbers..numbers + 4].try_into().ok()?))
     }
@@ -151,16 +168,27 @@ impl SignedZone {
         }
     }
 
-    fn change(&mut self, name: &Name, change: impl FnOnce(&mut Vec<SignedRrset>)) {
+    /// Puts RRsets, in order of type, in the place of all that the zone has at this name.
+    ///
+    /// # Panics
+    /// If `name` is not within the zone.
+    pub fn put_name(&mut self, name: &Name, rrsets: &[SignedRrset]) {
         let key = self.key(name.as_ref()).expect("a zone has names within it only");
-        let mut rrsets: Vec<SignedRrset> =
-            self.get(name).into_iter().flat_map(NodeRef::rrsets).map(RrsetRef::to_signed).collect();
-        change(&mut rrsets);
         if rrsets.is_empty() {
             self.nodes.remove(key);
         } else {
-            self.nodes.put(key, Node::new(name.as_ref(), &rrsets));
+            self.nodes.put(key, Node::new(name.as_ref(), rrsets));
         }
+        if *name == self.apex {
+            self.top = self.nodes.seek(key).at_or_before.cloned();
+        }
+    }
+
+    fn change(&mut self, name: &Name, change: impl FnOnce(&mut Vec<SignedRrset>)) {
+        let mut rrsets: Vec<SignedRrset> =
+            self.get(name).into_iter().flat_map(NodeRef::rrsets).map(RrsetRef::to_signed).collect();
+        change(&mut rrsets);
+        self.put_name(name, &rrsets);
     }
 }
 

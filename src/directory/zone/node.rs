@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! node   = length of the owner (1) ‖ RRsets (2) ‖ owner in wire form ‖ table ‖ records
-//! table  = for each RRset by type: type (2) ‖ records without the RRSIG (2) ‖ TTL (4) ‖ where its records begin (4)
-//! record = length (4) ‖ type, class, TTL, RDLENGTH, RDATA as on the wire (RFC 1035 §4.1.3)
+//! table  = for each RRset by type: type (2) ‖ records without the RRSIG (2) ‖ TTL (4)
+//!          ‖ where its records begin (4) ‖ where its RRSIG begins, or its records end (4)
+//! record = pointer to the question's name (2) ‖ type, class, TTL, RDLENGTH, RDATA: as on the wire (RFC 1035 §4.1.3, §4.1.4)
 //! ```
 //!
 //! An RRset's RRSIG is the record after its own. Numbers are big-endian. An answer is found by two reads of memory that are
-//! next to each other, and written by copying records behind their owner's name.
+//! next to each other, and, if its owner is the question's name, written by one copy.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,7 +18,11 @@ use crate::directory::name_ref::NameRef;
 use crate::directory::rrset::{Rrset, Rtype};
 
 const CLASS_IN: u16 = 1;
-const TABLE_ENTRY: usize = 12;
+const TABLE_ENTRY: usize = 16;
+/// Bytes of a compressed owner.
+const POINTER: usize = 2;
+/// The name of a message's question stands behind the header of 12 bytes.
+const TO_QUESTION: [u8; POINTER] = [0xc0, 12];
 /// Type, class, TTL and RDLENGTH of a record.
 const FIXED: usize = 10;
 
@@ -41,10 +46,12 @@ impl Node {
             entry[..2].copy_from_slice(&rrset.rtype.0.to_be_bytes());
             entry[2..4].copy_from_slice(&count.to_be_bytes());
             entry[4..8].copy_from_slice(&rrset.ttl.to_be_bytes());
-            entry[8..].copy_from_slice(&begin.to_be_bytes());
+            entry[8..12].copy_from_slice(&begin.to_be_bytes());
             for rdata in rrset.rdatas() {
                 push_record(&mut bytes, rrset.rtype, rrset.ttl, rdata);
             }
+            let end = u32::try_from(bytes.len()).expect("the records of a name are a few messages");
+            bytes[table + TABLE_ENTRY * position..][12..TABLE_ENTRY].copy_from_slice(&end.to_be_bytes());
             if let Some(rrsig) = rrsig {
                 push_record(&mut bytes, Rtype::RRSIG, rrset.ttl, rrsig);
             }
@@ -59,11 +66,17 @@ impl Node {
     pub fn owner(&self) -> NameRef<'_> {
         self.as_ref().owner()
     }
+
+    /// Reads a byte of each of its first `lines` of cache; what it gives means nothing.
+    pub fn touch(&self, lines: usize) -> u8 {
+        const LINE: usize = 64;
+        self.0.iter().step_by(LINE).take(lines).fold(0, |sum, byte| sum ^ byte)
+    }
 }
 
 fn push_record(bytes: &mut Vec<u8>, rtype: Rtype, ttl: u32, rdata: &[u8]) {
     let length = u16::try_from(rdata.len()).expect("RDATA has at most 65,535 bytes");
-    bytes.extend_from_slice(&(FIXED as u32 + u32::from(length)).to_be_bytes());
+    bytes.extend_from_slice(&TO_QUESTION);
     bytes.extend_from_slice(&rtype.0.to_be_bytes());
     bytes.extend_from_slice(&CLASS_IN.to_be_bytes());
     bytes.extend_from_slice(&ttl.to_be_bytes());
@@ -78,6 +91,11 @@ pub struct NodeRef<'z>(&'z [u8]);
 impl<'z> NodeRef<'z> {
     pub fn owner(self) -> NameRef<'z> {
         NameRef::from_stored(&self.0[3..3 + usize::from(self.0[0])])
+    }
+
+    /// Whether it is the same place of the same zone.
+    pub fn is_at(self, other: Self) -> bool {
+        std::ptr::eq(self.0, other.0)
     }
 
     /// All of it: equal nodes have equal bytes.
@@ -110,17 +128,16 @@ impl<'z> NodeRef<'z> {
     }
 
     fn entry(self, table: &'z [u8], position: usize) -> RrsetRef<'z> {
-        let begin = |position: usize| {
-            let at = TABLE_ENTRY * position + 8;
-            u32::from_be_bytes([table[at], table[at + 1], table[at + 2], table[at + 3]]) as usize
-        };
-        let end = if TABLE_ENTRY * (position + 1) < table.len() { begin(position + 1) } else { self.0.len() };
-        let entry = &table[TABLE_ENTRY * position..][..TABLE_ENTRY];
+        let number = |at: usize| u32::from_be_bytes([table[at], table[at + 1], table[at + 2], table[at + 3]]) as usize;
+        let at = TABLE_ENTRY * position;
+        let (begin, own_end) = (number(at + 8), number(at + 12));
+        let end = if at + TABLE_ENTRY < table.len() { number(at + TABLE_ENTRY + 8) } else { self.0.len() };
         RrsetRef {
-            rtype: Rtype(u16::from_be_bytes([entry[0], entry[1]])),
-            count: u16::from_be_bytes([entry[2], entry[3]]),
-            ttl: u32::from_be_bytes([entry[4], entry[5], entry[6], entry[7]]),
-            records: &self.0[begin(position)..end],
+            rtype: Rtype(u16::from_be_bytes([table[at], table[at + 1]])),
+            count: u16::from_be_bytes([table[at + 2], table[at + 3]]),
+            ttl: number(at + 4) as u32,
+            own: own_end - begin,
+            records: &self.0[begin..end],
         }
     }
 }
@@ -141,14 +158,26 @@ pub struct RrsetRef<'z> {
     /// Seconds.
     pub ttl: u32,
     count: u16,
+    /// Bytes of its own records.
+    own: usize,
+    /// And the RRSIG.
     records: &'z [u8],
 }
 
 impl<'z> RrsetRef<'z> {
     /// Its records without their owner: type, class, TTL, RDLENGTH, RDATA; `signed`: with the RRSIG, if there is one.
     pub fn records(self, signed: bool) -> Records<'z> {
-        let left = if signed { usize::from(self.count) + 1 } else { usize::from(self.count) };
-        Records { rest: self.records, left }
+        Records(self.wire(signed))
+    }
+
+    /// Its records as they stand in a message whose question is for their owner; `signed`: with the RRSIG, if there is one.
+    pub fn wire(self, signed: bool) -> &'z [u8] {
+        if signed { self.records } else { &self.records[..self.own] }
+    }
+
+    /// How many records [`Self::wire`] are.
+    pub fn count(self, signed: bool) -> u16 {
+        self.count.saturating_add(u16::from(signed && self.own < self.records.len()))
     }
 
     /// RDATA in canonical order (RFC 4034 §6.3).
@@ -158,7 +187,7 @@ impl<'z> RrsetRef<'z> {
 
     /// RDATA of the RRSIG record (RFC 4034 §3.1).
     pub fn rrsig(self) -> Option<&'z [u8]> {
-        self.records(true).nth(usize::from(self.count)).map(|record| &record[FIXED..])
+        self.records.get(self.own + POINTER + FIXED..)
     }
 
     /// Whether it is the same place of the same zone.
@@ -190,19 +219,34 @@ impl fmt::Debug for RrsetRef<'_> {
 
 /// See [`RrsetRef::records`].
 #[derive(Clone)]
-pub struct Records<'z> {
-    rest: &'z [u8],
-    left: usize,
-}
+pub struct Records<'z>(&'z [u8]);
 
 impl<'z> Iterator for Records<'z> {
     type Item = &'z [u8];
 
     fn next(&mut self) -> Option<&'z [u8]> {
-        self.left = self.left.checked_sub(1)?;
-        let (length, rest) = self.rest.split_first_chunk()?;
-        let (record, rest) = rest.split_at(u32::from_be_bytes(*length) as usize);
-        self.rest = rest;
+        let (_pointer, rest) = self.0.split_first_chunk::<POINTER>()?;
+        let (record, rest) = rest.split_at(record_length(rest)?);
+        self.0 = rest;
         Some(record)
+    }
+}
+
+/// Bytes of the record that stands at the beginning, from its type on.
+fn record_length(rest: &[u8]) -> Option<usize> {
+    let fixed = rest.first_chunk::<FIXED>()?;
+    Some(FIXED + usize::from(u16::from_be_bytes([fixed[FIXED - 2], fixed[FIXED - 1]])))
+}
+
+/// Writes `pointer` as the owner, and the TTL if one is given, over those of all of these records, each with two bytes of owner.
+pub fn readdress(mut records: &mut [u8], pointer: [u8; POINTER], ttl: Option<u32>) {
+    const TTL: std::ops::Range<usize> = 4..8;
+    while let Some((owner, rest)) = records.split_first_chunk_mut::<POINTER>() {
+        *owner = pointer;
+        if let Some(ttl) = ttl {
+            rest[TTL].copy_from_slice(&ttl.to_be_bytes());
+        }
+        let length = record_length(rest).unwrap_or(rest.len());
+        records = &mut rest[length..];
     }
 }
