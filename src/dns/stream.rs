@@ -134,7 +134,7 @@ impl Pending {
             let mut name = NameBuffer::default();
             let parsed = query::parse(query, &mut name);
             if let Some(transfer) = parsed.as_ref().ok().and_then(|asked| transfer::of(&view, query, asked, &client)) {
-                next = Next::Transfer(transfer);
+                next = Next::Transfer(Box::new(transfer));
                 break;
             }
             if server.reply(&view, query, parsed, &client, message) == Replied::Not {
@@ -170,7 +170,7 @@ impl Pending {
 enum Next {
     Read,
     Close,
-    Transfer(Transfer),
+    Transfer(Box<Transfer>),
 }
 
 /// Serves DNS over TCP, until dropped; what it serves ends with it.
