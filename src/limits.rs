@@ -376,6 +376,19 @@ pub const MAX_HTTPS_STREAM_WINDOW: u32 = 16 * 1024;
 pub const MAX_HTTPS_CONNECTION_WINDOW: u32 = 65_535;
 /// HTTP/2 streams reset before anybody looked at them, or for an error: no client does so on purpose (CVE-2023-44487).
 pub const MAX_HTTPS_EARLY_RESETS: usize = 20;
+/// Queries at a time on a QUIC connection, each on a stream of its own.
+pub const MAX_QUIC_STREAMS: u32 = 100;
+/// QUIC connections open before clients have to show their address first: enough for resolvers on a quiet day, too few for a
+/// liar to take the place of a client whose address he uses ([`MAX_DNS_CONNECTIONS_PER_CLIENT`]).
+pub const MAX_QUIC_UNPROVEN: usize = 64;
+/// QUIC connections that wait to be looked at, which takes no time.
+pub const MAX_QUIC_INCOMING: usize = 256;
+/// Bytes that each of them may send meanwhile: a few packets.
+pub const MAX_QUIC_INCOMING_BYTES: u64 = 8 * 1024;
+/// Bytes that a QUIC client may send on all streams before they are read.
+pub const QUIC_RECEIVE_WINDOW: u32 = 64 * 1024;
+/// Bytes of responses on a QUIC connection that the client has not acknowledged: two of the longest.
+pub const QUIC_SEND_WINDOW: u64 = 128 * 1024;
 /// Seconds for the TLS or QUIC handshake of a DNS client: three round trips to the far side of the world take one.
 pub const DNS_HANDSHAKE_SECONDS: u64 = 5;
 /// Seconds between two looks at the files of the certificate that encrypted transports show.

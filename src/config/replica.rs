@@ -24,6 +24,7 @@
 //! catalog = "catalog.example."  # a zone that lists all zones, for those who may transfer them
 //! tls = "0.0.0.0:853"    # DNS over TLS, if there is this line
 //! https = "0.0.0.0:443"  # DNS over HTTPS, likewise
+//! quic = "0.0.0.0:853"   # DNS over QUIC, likewise
 //! certificate = "chain.pem"  # for these, the server's own first; relative to this file; read again when it changes
 //! key = "tls.key"
 //! ```
@@ -62,6 +63,7 @@ pub struct ReplicaConfig {
 pub struct EncryptedDns {
     pub tls: Option<SocketAddr>,
     pub https: Option<SocketAddr>,
+    pub quic: Option<SocketAddr>,
     /// The certificate chain and its key, in PEM. Resolved against the file's own directory.
     pub certificate: PathBuf,
     pub key: PathBuf,
@@ -129,6 +131,7 @@ struct Dns {
     catalog: Option<Spanned<String>>,
     tls: Option<Spanned<SocketAddr>>,
     https: Option<Spanned<SocketAddr>>,
+    quic: Option<Spanned<SocketAddr>>,
     certificate: Option<Spanned<PathBuf>>,
     key: Option<Spanned<PathBuf>>,
 }
@@ -152,6 +155,7 @@ impl Default for Dns {
             catalog: None,
             tls: None,
             https: None,
+            quic: None,
             certificate: None,
             key: None,
         }
@@ -185,6 +189,8 @@ struct DnsToWrite<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     https: Option<SocketAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    quic: Option<SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     certificate: Option<&'a Path>,
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<&'a Path>,
@@ -214,6 +220,7 @@ impl ReplicaConfig {
                 catalog: secondaries.catalog.as_ref().map(ToString::to_string),
                 tls: encrypted.and_then(|encrypted| encrypted.tls),
                 https: encrypted.and_then(|encrypted| encrypted.https),
+                quic: encrypted.and_then(|encrypted| encrypted.quic),
                 certificate: encrypted.map(|encrypted| &*encrypted.certificate),
                 key: encrypted.map(|encrypted| &*encrypted.key),
             },
@@ -276,27 +283,29 @@ impl Dns {
 
     fn encrypted(&self, listen: Listen, folder: &Path) -> Result<Option<EncryptedDns>, Fault> {
         let address = |listener: &Option<Spanned<SocketAddr>>| listener.as_ref().map(|address| *address.get_ref());
-        let mut taken = vec![listen.dns, listen.http, listen.peers];
-        let listeners = [&self.tls, &self.https];
-        for listener in listeners.into_iter().flatten() {
-            if taken.contains(listener.get_ref()) {
-                return Err((listener.span(), format!("{} is taken by another listener", listener.get_ref())));
+        let listeners = [&self.tls, &self.https, &self.quic];
+        // QUIC is over UDP, as nothing else is but plain DNS.
+        let tcp = [Some(listen.http), Some(listen.peers), address(&self.tls)];
+        for (listener, others) in [(&self.tls, &tcp[..2]), (&self.https, &tcp), (&self.quic, &[])] {
+            let Some(listener) = listener else { continue };
+            let own = *listener.get_ref();
+            if own == listen.dns || others.contains(&Some(own)) {
+                return Err((listener.span(), format!("{own} is taken by another listener")));
             }
-            taken.push(*listener.get_ref());
         }
         match (listeners.into_iter().flatten().next(), &self.certificate, &self.key) {
             (None, None, None) => Ok(None),
             (Some(_), Some(certificate), Some(key)) => {
                 let (certificate, key) = (folder.join(certificate.get_ref()), folder.join(key.get_ref()));
-                let (tls, https) = (address(&self.tls), address(&self.https));
-                Ok(Some(EncryptedDns { tls, https, certificate, key }))
+                let [tls, https, quic] = listeners.map(address);
+                Ok(Some(EncryptedDns { tls, https, quic, certificate, key }))
             }
             (Some(listener), ..) => {
                 Err((listener.span(), "needs `certificate` and `key`, the names of PEM files".into()))
             }
             (None, Some(file), _) | (None, None, Some(file)) => Err((
                 file.span(),
-                "is for encrypted DNS: say `tls` or `https`, with an address and port, as well".into(),
+                "is for encrypted DNS: say `tls`, `https` or `quic`, with an address and port, as well".into(),
             )),
         }
     }
@@ -347,6 +356,7 @@ peers = "127.0.0.1:5305"
 workers = 2
 tls = "127.0.0.1:853"
 https = "127.0.0.1:443"
+quic = "127.0.0.1:853"
 certificate = "chain.pem"
 key = "/etc/torrens/tls.key"
 transfers = ["192.0.2.9", { network = "2001:db8::/32", key = "k.example" }]
@@ -413,11 +423,16 @@ catalog = "catalog.example."
             ("127.0.0.1:853", "127.0.0.1:5300", "replica.toml:17: 127.0.0.1:5300 is taken by another listener"),
             ("127.0.0.1:443", "127.0.0.1:853", "replica.toml:18: 127.0.0.1:853 is taken by another listener"),
             ("certificate = \"chain.pem\"", "", "replica.toml:17: needs `certificate` and `key`"),
-            ("tls = \"127.0.0.1:853\"\nhttps = \"127.0.0.1:443\"", "", "replica.toml:18: is for encrypted DNS: say"),
-            ("192.0.2.9\"", "192.0.2\"", "replica.toml:21: write an address or network, or {"),
-            ("\"[::1]:53", "\"[::1]", "replica.toml:22: write an address and port, or {"),
-            ("tsig_keys = \"tsig.keys\"", "", "replica.toml:21: key `k.example` is named: say with `tsig_keys`"),
-            ("catalog.example.", "catalog..", "replica.toml:24: `catalog..` is no name"),
+            ("quic = \"127.0.0.1:853\"", "quic = \"127.0.0.1:5300\"", "replica.toml:19: 127.0.0.1:5300 is taken"),
+            (
+                &SOUND[SOUND.find("tls =").unwrap()..SOUND.find("certificate").unwrap()],
+                "",
+                "replica.toml:17: is for encrypted DNS: say",
+            ),
+            ("192.0.2.9\"", "192.0.2\"", "replica.toml:22: write an address or network, or {"),
+            ("\"[::1]:53", "\"[::1]", "replica.toml:23: write an address and port, or {"),
+            ("tsig_keys = \"tsig.keys\"", "", "replica.toml:22: key `k.example` is named: say with `tsig_keys`"),
+            ("catalog.example.", "catalog..", "replica.toml:25: `catalog..` is no name"),
         ] {
             let error = read(&SOUND.replace(from, to)).unwrap_err();
             assert!(error.starts_with(expected), "{to}: {error}");

@@ -167,19 +167,38 @@ impl ResolvesServerCert for Certificates {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod testing {
     use std::process::Command;
 
     use super::*;
-    use crate::dns::tls::provider;
 
-    fn make(files: &CertificateFiles, host: &str) {
+    /// A certificate for this host name that clients may trust by itself.
+    pub fn self_signed(folder: &Path, host: &str) -> CertificateFiles {
+        let files = CertificateFiles { chain: folder.join("chain.pem"), key: folder.join("key.pem") };
+        make(&files, host);
+        files
+    }
+
+    pub fn make(files: &CertificateFiles, host: &str) {
         let mut openssl = Command::new("openssl");
         openssl.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]);
+        openssl.args([
+            "-addext",
+            "basicConstraints=critical,CA:FALSE",
+            "-addext",
+            &format!("subjectAltName=DNS:{host}"),
+        ]);
         openssl.args(["-subj", &format!("/CN={host}"), "-out"]).arg(&files.chain).arg("-keyout").arg(&files.key);
         let output = openssl.output().unwrap();
         assert!(output.status.success(), "{output:?}");
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::{make, self_signed};
+    use super::*;
+    use crate::dns::tls::provider;
 
     fn shown(certificates: &Certificates) -> Option<Vec<u8>> {
         certificates.current.load_full().map(|key| key.cert[0].to_vec())
@@ -214,8 +233,7 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said_with_the_file() {
         let folder = tempfile::tempdir().unwrap();
-        let files = CertificateFiles { chain: folder.path().join("chain.pem"), key: folder.path().join("key.pem") };
-        make(&files, "one.example");
+        let files = self_signed(folder.path(), "one.example");
         let provider = provider();
         let wrong = || files.load(&provider).unwrap_err().to_string();
         let sound = fs::read_to_string(&files.chain).unwrap();

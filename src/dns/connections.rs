@@ -11,9 +11,11 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, Id, JoinSet};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::limits::{MAX_DNS_CONNECTIONS, MAX_DNS_CONNECTIONS_PER_CLIENT};
+use crate::limits::{
+    DNS_STREAM_IDLE_SECONDS, DNS_STREAM_TOTAL_SECONDS, MAX_DNS_CONNECTIONS, MAX_DNS_CONNECTIONS_PER_CLIENT,
+};
 
 /// Accepts connections and has each served, until dropped; what is served ends with it.
 pub async fn serve_connections<F>(listener: TcpListener, serve: impl Fn(TcpStream, IpAddr, Arc<Activity>) -> F)
@@ -53,12 +55,21 @@ impl Activity {
         activity
     }
 
-    pub fn last(&self) -> Instant {
-        self.start + Duration::from_millis(self.last.load(Ordering::Relaxed))
-    }
-
     pub fn now(&self) {
         self.last.store(self.start.elapsed().as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// Ends when no query came for a while, or the connection is old: it is as old as this wait.
+    pub async fn time_is_over(&self) {
+        let end = Instant::now() + Duration::from_secs(DNS_STREAM_TOTAL_SECONDS);
+        loop {
+            let last = self.start + Duration::from_millis(self.last.load(Ordering::Relaxed));
+            let next = (last + Duration::from_secs(DNS_STREAM_IDLE_SECONDS)).min(end);
+            if next <= Instant::now() {
+                return;
+            }
+            sleep_until(next).await;
+        }
     }
 }
 
@@ -99,6 +110,10 @@ impl Connections {
         let task = self.tasks.spawn(serve(Arc::clone(&activity)));
         *self.clients.entry(client).or_default() += 1;
         self.open.insert(task.id(), Open { client, activity, task });
+    }
+
+    pub fn count(&self) -> usize {
+        self.open.len()
     }
 
     /// Waits until a connection is over, for ever if there is none.

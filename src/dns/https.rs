@@ -25,7 +25,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use super::connections::{Activity, serve_connections};
@@ -33,9 +33,8 @@ use super::query::freshness;
 use super::{Client, Replied, Server, Transport, query, seconds_now, tls};
 use crate::directory::name_ref::NameBuffer;
 use crate::limits::{
-    DNS_STREAM_IDLE_SECONDS, DNS_STREAM_TOTAL_SECONDS, DNS_STREAM_WRITE_SECONDS, MAX_HTTPS_CONNECTION_WINDOW,
-    MAX_HTTPS_EARLY_RESETS, MAX_HTTPS_HEADERS, MAX_HTTPS_STREAM_WINDOW, MAX_HTTPS_STREAMS, MAX_QUERY,
-    MAX_STREAM_MESSAGE,
+    DNS_STREAM_IDLE_SECONDS, DNS_STREAM_WRITE_SECONDS, MAX_HTTPS_CONNECTION_WINDOW, MAX_HTTPS_EARLY_RESETS,
+    MAX_HTTPS_HEADERS, MAX_HTTPS_STREAM_WINDOW, MAX_HTTPS_STREAMS, MAX_QUERY, MAX_STREAM_MESSAGE,
 };
 
 /// Where queries go; clients are told `https://HOST/dns-query{?dns}`.
@@ -119,25 +118,13 @@ where
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = time_is_over(activity) => {
+        () = activity.time_is_over() => {
             shut_down(connection.as_mut());
             timeout(Duration::from_secs(DNS_STREAM_WRITE_SECONDS), connection).await.unwrap_or(Ok(()))
         }
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "DNS over HTTPS");
-    }
-}
-
-/// Ends when no query came for a while, or the connection is old.
-async fn time_is_over(activity: &Activity) {
-    let end = Instant::now() + Duration::from_secs(DNS_STREAM_TOTAL_SECONDS);
-    loop {
-        let next = (activity.last() + Duration::from_secs(DNS_STREAM_IDLE_SECONDS)).min(end);
-        if next <= Instant::now() {
-            return;
-        }
-        sleep_until(next).await;
     }
 }
 
@@ -251,11 +238,12 @@ where
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
-    use tokio::time::sleep;
+    use tokio::time::{Instant, sleep};
 
     use super::*;
     use crate::directory::rrset::Rtype;
     use crate::dns::testing::{Ask, NEGATIVE_TTL, Reply, TTL, example_view, server_of};
+    use crate::limits::DNS_STREAM_TOTAL_SECONDS;
 
     const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
 

@@ -36,6 +36,7 @@ mod lookup;
 pub mod misbehave;
 pub mod options;
 pub mod query;
+pub mod quic;
 mod response;
 pub mod rrl;
 pub mod stream;

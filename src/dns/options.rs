@@ -14,7 +14,7 @@ use crate::limits::{DNS_STREAM_IDLE_SECONDS, MAX_NSID};
 
 const NSID: u16 = 3;
 const COOKIE_CODE: u16 = 10;
-const KEEPALIVE: u16 = 11;
+pub(super) const KEEPALIVE: u16 = 11;
 const EXTENDED_ERROR: u16 = 15;
 /// Bytes of an option before its value.
 const HEADER: usize = 4;
@@ -47,7 +47,8 @@ pub struct Client<'a> {
     /// Seconds since 1970, modulo 2³².
     pub now: u32,
     pub settings: &'a Settings,
-    /// It gets no more than TC, which makes a resolver come back over TCP ([`super::rrl`]).
+    /// It gets no more than TC, which makes a resolver come back over TCP, or BADCOOKIE, which brings it back with a good
+    /// cookie ([`super::rrl`]).
     pub over_limit: bool,
     /// Name of the key that the query is signed with ([`super::tsig`]).
     pub key: Option<&'a Name>,
@@ -95,6 +96,11 @@ impl<'a> Options<'a> {
             }
         }
         Ok((options, proven))
+    }
+
+    /// Whether the client sent a cookie, and is told one.
+    pub fn has_cookie(&self) -> bool {
+        self.cookie.is_some()
     }
 
     /// Bytes that they take.

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use crate::config::ReplicaConfig;
 use crate::config::replica::EncryptedDns;
 use crate::dns::certificates::{CertificateFiles, Certificates};
-use crate::dns::{Server, https, stream, tls};
+use crate::dns::{Server, https, quic, stream, tls};
 
 /// Serves as configured. What is served ends when the set is dropped.
 pub async fn start(config: &ReplicaConfig, server: &Server) -> anyhow::Result<JoinSet<()>> {
@@ -32,6 +32,11 @@ async fn start_encrypted(config: &EncryptedDns, server: &Server, transports: &mu
     if let Some(address) = config.https {
         let acceptor = tls::acceptor(&certificates, &https::PROTOCOLS)?;
         transports.spawn(https::serve_https(listen(address, "DNS over HTTPS").await?, acceptor, server.clone()));
+    }
+    if let Some(address) = config.quic {
+        let endpoint = quic::listen(address, &certificates);
+        let endpoint = endpoint.with_context(|| format!("cannot listen for DNS over QUIC on {address}"))?;
+        transports.spawn(quic::serve_quic(endpoint, server.clone()));
     }
     transports.spawn(certificates.watch());
     Ok(())
