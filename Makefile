@@ -8,7 +8,7 @@ SHELL := /bin/bash
 
 PACKAGES := build-essential clang libclang-dev pkg-config bind9-dnsutils bind9-utils unbound openssl curl procps
 # What the tests set beside ours, and nothing else needs.
-TEST_PACKAGES := bind9 nsd knot knot-dnsutils knot-dnssecutils ldnsutils
+TEST_PACKAGES := bind9 nsd knot knot-dnsutils knot-dnssecutils ldnsutils iproute2
 
 # RocksDB's C++ takes ten minutes to compile. Its archive is kept outside the clone and linked from there.
 ROCKSDB_VERSION := $(shell sed -n '/^name = "librocksdb-sys"/{n;s/version = "\(.*\)"/\1/p}' Cargo.lock)

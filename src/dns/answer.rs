@@ -30,8 +30,12 @@ use crate::store::view::View;
 pub fn answer(view: &View, query: &Query<'_>, client: &Client<'_>, out: &mut Vec<u8>) -> bool {
     match Options::asked(query.edns.as_ref(), client) {
         Ok((options, proven)) => {
+            let has_cookie = options.has_cookie();
             let response = Response::new(query, client.transport, options, out);
-            if client.over_limit {
+            if client.over_limit && has_cookie && !proven {
+                // Over UDP again, then, and with the cookie that this brings (RFC 7873 §5.2.3).
+                response.finish(Rcode::BADCOOKIE)
+            } else if client.over_limit {
                 response.truncated()
             } else {
                 answer_question(view, query, client, response)

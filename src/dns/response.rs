@@ -27,6 +27,7 @@ impl Rcode {
     pub const YXDOMAIN: Self = Self(6);
     pub const NOTAUTH: Self = Self(9);
     pub const BADVERS: Self = Self(16);
+    pub const BADCOOKIE: Self = Self(23);
 }
 
 /// An extended error (RFC 8914 §4).
