@@ -334,6 +334,14 @@ pub const MIN_TSIG_SECRET: usize = 16;
 pub const MAX_TSIG_SECRET: usize = 128;
 /// Secondaries that are told of new versions: a task and a socket each.
 pub const MAX_NOTIFIED: usize = 64;
+/// Zones that a secondary is told of at a time.
+pub const NOTIFY_BATCH: usize = 64;
+/// Time that a secondary has to reply to the first NOTIFY; the distance doubles with each that is not replied to.
+pub const NOTIFY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(1);
+/// Times that a secondary is told of one version, over a minute in all; the next version begins anew.
+pub const NOTIFY_TRIES: u32 = 6;
+/// Time between two rounds of telling a secondary that replies: faster versions are told of together.
+pub const NOTIFY_DISTANCE: std::time::Duration = std::time::Duration::from_millis(200);
 /// TSIG keys of a replica: one for each secondary.
 pub const MAX_TSIG_KEYS: usize = 256;
 /// Seconds that a zone transfer may take: a large zone over a slow line, and no version of a zone held for ever.

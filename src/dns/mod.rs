@@ -26,6 +26,7 @@ pub mod answer;
 mod answer_tests;
 #[cfg(test)]
 mod bound_tests;
+pub mod catalog;
 pub mod certificates;
 mod connections;
 pub mod cookies;
@@ -34,6 +35,7 @@ pub mod https;
 mod lookup;
 #[cfg(feature = "misbehave")]
 pub mod misbehave;
+pub mod notify;
 pub mod options;
 pub mod query;
 pub mod quic;
@@ -102,7 +104,7 @@ impl Server {
 }
 
 /// Seconds since 1970, modulo 2³²: what cookies and signatures count in.
-fn seconds_now() -> u32 {
+pub fn seconds_now() -> u32 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     since.as_secs() as u32
 }
@@ -133,7 +135,7 @@ fn reply(
 ) -> Replied {
     match parsed {
         Ok(query) => match query.tsig {
-            None => Replied::Yes { proven: answer(view, &query, client, out) },
+            None => Replied::Yes { proven: answer(client.view(view, &query), &query, client, out) },
             Some(at) => reply_signed(view, message, &query, at, client, out),
         },
         Err(Refusal::Silence) => {
@@ -169,6 +171,7 @@ fn reply_signed(
         Ok(mut session) => {
             let key = Arc::clone(session.key());
             let client = Client { key: Some(&key.name), ..*client };
+            let view = client.view(view, query);
             let proven = answer(view, query, &client, out);
             if out.len() + session.record_length() > response::room(query, client.transport) {
                 answer(view, query, &Client { over_limit: true, ..client }, out);

@@ -6,11 +6,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::cookies::{COOKIE, Cookie, CookieSecret};
-use super::query::Edns;
+use super::query::{Edns, Query};
 use super::response::{ExtendedError, Transport};
 use crate::access::{Access, TsigKey};
 use crate::directory::name::Name;
 use crate::limits::{DNS_STREAM_IDLE_SECONDS, MAX_NSID};
+use crate::store::view::View;
 
 const NSID: u16 = 3;
 const COOKIE_CODE: u16 = 10;
@@ -26,6 +27,8 @@ pub struct Settings {
     pub cookies: CookieSecret,
     /// Who may transfer zones.
     pub transfers: Vec<Access>,
+    /// The catalog of all zones, alone in a view ([`super::catalog`]).
+    pub catalog: Option<View>,
     /// What queries may be signed with.
     pub keys: Vec<Arc<TsigKey>>,
 }
@@ -35,7 +38,7 @@ impl Settings {
     pub fn new(identity: &str, secret: [u8; 16]) -> Self {
         let mut identity = identity.to_string();
         identity.truncate(identity.floor_char_boundary(MAX_NSID));
-        Self { identity, cookies: CookieSecret::new(secret), transfers: Vec::new(), keys: Vec::new() }
+        Self { identity, cookies: CookieSecret::new(secret), transfers: Vec::new(), catalog: None, keys: Vec::new() }
     }
 }
 
@@ -57,6 +60,18 @@ pub struct Client<'a> {
 impl<'a> Client<'a> {
     pub fn new(transport: Transport, address: IpAddr, now: u32, settings: &'a Settings) -> Self {
         Self { transport, address, now, settings, over_limit: false, key: None }
+    }
+
+    /// Where the answer to this client's query is: in the catalog, if the question is of its names and the client may have
+    /// it; else in `view`.
+    pub fn view<'v>(&self, view: &'v View, query: &Query<'_>) -> &'v View
+    where
+        'a: 'v,
+    {
+        let catalog = self.settings.catalog.as_ref();
+        let catalog =
+            catalog.filter(|catalog| catalog.zone_above(query.name.as_ref()).is_some() && self.may_transfer());
+        catalog.unwrap_or(view)
     }
 
     pub fn may_transfer(&self) -> bool {

@@ -38,13 +38,14 @@ const _: () = assert!(TRANSFER_MESSAGE + MAX_NAME + 10 + MAX_RDATA + MAX_TSIG_RE
 
 /// The transfer that `query` asks for, if its sender may have it: `message` is the query as it came.
 pub fn of(view: &View, message: &[u8], query: &Query<'_>, client: &Client<'_>) -> Option<Transfer> {
-    if !query.asks_for_transfer() || view.withheld {
+    if !query.asks_for_transfer() {
         return None;
     }
     let session = query.tsig.map(|at| tsig::verify(&client.settings.keys, message, at, client.now));
     let session = session.transpose().ok()?;
     let client = Client { key: session.as_ref().map(|session| &session.key().name), ..*client };
-    if !client.may_transfer() {
+    let view = client.view(view, query);
+    if !client.may_transfer() || view.withheld {
         return None;
     }
     let name = query.name;

@@ -79,6 +79,11 @@ async fn serve(
     let network = genesis.network();
     store.reader().check_network(network)?;
     check_keys(config, &secrets, &genesis)?;
+    let mut cookie_secret = [0; 16];
+    OsRng.fill_bytes(&mut cookie_secret);
+    let mut settings = dns::Settings::new(&config.id.to_string(), cookie_secret);
+    secondaries::configure(&config.dns_secondaries, &genesis, &mut settings)?;
+    let settings = Arc::new(settings);
     let SecretBundle { link, .. } = &secrets;
     let link_key = SecretKey::from_seed(&link.seed());
     let restart: Restart = {
@@ -113,17 +118,12 @@ async fn serve(
         let _ = ended.send(result);
     })?;
 
-    let mut cookie_secret = [0; 16];
-    OsRng.fill_bytes(&mut cookie_secret);
-    let mut settings = dns::Settings::new(&config.id.to_string(), cookie_secret);
-    settings.transfers.clone_from(&config.dns_secondaries.transfers);
-    settings.keys = secondaries::keys(&config.dns_secondaries)?;
-    let settings = Arc::new(settings);
     let dns =
         dns::Server { view: Arc::clone(&view), settings, rate_limit: config.dns_rate_limit, alter: conduct.alter() };
     let udp = dns::udp::UdpServer::start(config.listen.dns, config.dns_workers, &dns)
         .with_context(|| format!("cannot listen for DNS on {}", config.listen.dns))?;
     let transports = transports::start(config, &dns).await?;
+    let notifying = secondaries::notify(&config.dns_secondaries, config.listen.dns.ip(), &dns, &readers).await?;
     let http = transports::listen(config.listen.http, "HTTP").await?;
     let api = Api {
         me: config.id,
@@ -158,6 +158,7 @@ async fn serve(
     }
     drop(udp);
     drop(transports);
+    drop(notifying);
     mesh.shutdown().await;
     if core.join().is_err() {
         bail!("the core panicked: see the log");
