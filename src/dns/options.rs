@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::cookies::{COOKIE, Cookie, CookieSecret};
 use super::query::{Edns, Query};
 use super::response::{ExtendedError, Transport};
+use super::transfer;
 use crate::access::{Access, TsigKey};
 use crate::directory::name::Name;
 use crate::limits::{DNS_STREAM_IDLE_SECONDS, MAX_NSID};
@@ -31,6 +32,8 @@ pub struct Settings {
     pub catalog: Option<View>,
     /// What queries may be signed with.
     pub keys: Vec<Arc<TsigKey>>,
+    /// Zone transfers so far.
+    pub transferred: transfer::Counts,
 }
 
 impl Settings {
@@ -38,7 +41,14 @@ impl Settings {
     pub fn new(identity: &str, secret: [u8; 16]) -> Self {
         let mut identity = identity.to_string();
         identity.truncate(identity.floor_char_boundary(MAX_NSID));
-        Self { identity, cookies: CookieSecret::new(secret), transfers: Vec::new(), catalog: None, keys: Vec::new() }
+        Self {
+            identity,
+            cookies: CookieSecret::new(secret),
+            transfers: Vec::new(),
+            catalog: None,
+            keys: Vec::new(),
+            transferred: transfer::Counts::default(),
+        }
     }
 }
 
@@ -69,8 +79,7 @@ impl<'a> Client<'a> {
         'a: 'v,
     {
         let catalog = self.settings.catalog.as_ref();
-        let catalog =
-            catalog.filter(|catalog| catalog.zone_above(query.name.as_ref()).is_some() && self.may_transfer());
+        let catalog = catalog.filter(|catalog| catalog.zone_above(query.name).is_some() && self.may_transfer());
         catalog.unwrap_or(view)
     }
 

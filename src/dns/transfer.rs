@@ -21,6 +21,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::options::Client;
 use super::query::{HEADER, Query};
@@ -35,6 +36,13 @@ use crate::store::view::View;
 
 // One record more than fills a message still fits into it: its owner, ten bytes, its RDATA; and TSIG.
 const _: () = assert!(TRANSFER_MESSAGE + MAX_NAME + 10 + MAX_RDATA + MAX_TSIG_RECORD <= MAX_STREAM_MESSAGE);
+
+/// Transfers begun so far.
+#[derive(Default, Debug)]
+pub struct Counts {
+    pub whole: AtomicU64,
+    pub incremental: AtomicU64,
+}
 
 /// The transfer that `query` asks for, if its sender may have it: `message` is the query as it came.
 pub fn of(view: &View, message: &[u8], query: &Query<'_>, client: &Client<'_>) -> Option<Transfer> {
@@ -51,6 +59,12 @@ pub fn of(view: &View, message: &[u8], query: &Query<'_>, client: &Client<'_>) -
     let name = query.name;
     let zone = view.zones.get::<dyn WireName>(&name as &dyn WireName)?;
     let transfer = Transfer::new(Arc::clone(zone), view.differences.get(zone.apex()), query)?;
+    let counts = &client.settings.transferred;
+    match transfer.content {
+        Content::Whole => _ = counts.whole.fetch_add(1, Ordering::Relaxed),
+        Content::Incremental(_) => _ = counts.incremental.fetch_add(1, Ordering::Relaxed),
+        Content::UpToDate => {}
+    }
     Some(Transfer { session, ..transfer })
 }
 

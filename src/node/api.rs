@@ -13,6 +13,7 @@ use crate::crypto::digest::Digest;
 use crate::directory::name::Name;
 use crate::directory::rdata::rdata_to_text;
 use crate::directory::title::{HistoryEntry, Title};
+use crate::dns;
 use crate::http::{Backend, Unreadable, Until};
 use crate::order::evidence::{ACCUSATIONS, Accusation, proofs_of};
 use crate::peer::MeshHandle;
@@ -37,6 +38,7 @@ pub struct Api {
     pub view: Arc<arc_swap::ArcSwap<View>>,
     pub reader: Arc<arc_swap::ArcSwap<RocksReader>>,
     pub mesh: MeshHandle,
+    pub settings: Arc<dns::Settings>,
     /// Permits to check an envelope.
     pub envelope_checks: Semaphore,
 }
@@ -170,7 +172,7 @@ impl Backend for Api {
     }
 
     fn metrics(&self) -> String {
-        metrics::render(&self.snapshot(), &self.view.load(), &self.mesh)
+        metrics::render(&self.snapshot(), &self.view.load(), &self.mesh, &self.settings.transferred)
     }
 
     fn withheld(&self) -> Option<String> {

@@ -1,12 +1,14 @@
 //! Metric families of the replica, in OpenMetrics text.
 
 use std::fmt::Write;
+use std::sync::atomic::Ordering;
 
+use crate::dns::transfer::Counts;
 use crate::peer::MeshHandle;
 use crate::replica::machine::Snapshot;
 use crate::store::view::View;
 
-pub fn render(snapshot: &Snapshot, view: &View, mesh: &MeshHandle) -> String {
+pub fn render(snapshot: &Snapshot, view: &View, mesh: &MeshHandle, transferred: &Counts) -> String {
     let mut text = String::new();
     let mut gauge = |name: &str, help: &str, samples: &[(String, u64)]| {
         // Writing to a string cannot fail.
@@ -36,6 +38,9 @@ pub fn render(snapshot: &Snapshot, view: &View, mesh: &MeshHandle) -> String {
     };
     gauge("torrens_zone_serial", "Serial of the published version", &zone(|zone| zone.serial().unwrap_or(0).into()));
     gauge("torrens_zone_names", "Names with records", &zone(|zone| zone.len() as u64));
+    let transfers = [("whole", &transferred.whole), ("incremental", &transferred.incremental)];
+    let transfers = transfers.map(|(kind, count)| (format!("{{kind=\"{kind}\"}}"), count.load(Ordering::Relaxed)));
+    gauge("torrens_zone_transfers", "Zone transfers begun since the start", &transfers);
     text.push_str("# EOF\n");
     text
 }

@@ -133,6 +133,7 @@ async fn serve(
         view: Arc::clone(&view),
         reader: Arc::clone(&reader),
         mesh: mesh.clone(),
+        settings: Arc::clone(&dns.settings),
         envelope_checks: Semaphore::new(MAX_ENVELOPE_CHECKS),
     };
     let (scrubs, stop_scrubbing) = mpsc::sync_channel::<()>(0);
