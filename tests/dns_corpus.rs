@@ -6,12 +6,17 @@ mod corpus;
 #[path = "support/example_zone.rs"]
 mod example_zone;
 
+use std::sync::Arc;
+
+use torrens::access::TsigKey;
 use torrens::dns::{Client, Replied, Settings, Transport, respond};
 
 #[test]
 fn every_message_of_the_corpus_gets_a_readable_reply_or_none() {
     let view = example_zone::view();
-    let settings = Settings::new("corpus", [7; 16]);
+    let mut settings = Settings::new("corpus", [7; 16]);
+    // The key of the seeds that are signed.
+    settings.keys.push(Arc::new(TsigKey::parse("hmac-sha256:k.example.:MDEyMzQ1Njc4OWFiY2RlZg==").unwrap()));
     let (mut out, mut inputs) = (Vec::new(), 0u64);
     corpus::replay("dns_query", 500, |message| {
         inputs += 1;

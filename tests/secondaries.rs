@@ -14,6 +14,7 @@ use std::thread;
 use support::dns::{dig, serial, try_dig};
 use support::process::{Process, Run};
 use support::testbed::Testbed;
+use support::tls::openssl;
 use support::{Steps, eventually};
 
 const ZONE: &str = "names.example.";
@@ -47,7 +48,8 @@ impl Secondary {
         Self { _process: Process::start(command.stdout(out), &log), log, port }
     }
 
-    fn nsd(bed: &Testbed, port: u16) -> Self {
+    /// `text`: `deploy/nsd.conf`, or what is made of it.
+    fn nsd(bed: &Testbed, text: &str, port: u16) -> Self {
         let folder = bed.folder.path().join("nsd");
         fs::create_dir(&folder).unwrap();
         let work = folder.display();
@@ -57,7 +59,7 @@ impl Secondary {
              zonelistfile: \"{work}/nsd.zones\"\nremote-control:\n control-enable: no\nserver:\n"
         );
         let config = folder.join("nsd.conf");
-        fs::write(&config, deployed(bed, "nsd.conf").replacen("server:\n", &server, 1)).unwrap();
+        fs::write(&config, text.replacen("server:\n", &server, 1)).unwrap();
         Self::start(&folder, Command::new("/usr/sbin/nsd").arg("-d").arg("-c").arg(config), port)
     }
 
@@ -99,8 +101,9 @@ impl Drop for Secondary {
     }
 }
 
-/// Gives the replicas the key, and tells them who is to be notified and who may transfer.
-fn configure(bed: &Testbed, notified: &[u16]) {
+/// Gives the replicas the key, and tells them who is to be notified and who may transfer; with a certificate, they serve DNS
+/// over TLS as well.
+fn configure(bed: &Testbed, notified: &[u16], certified: bool) {
     for replica in 0..bed.count() {
         let keys = bed.path(&format!("replica-{replica}/tsig.keys"));
         fs::write(&keys, format!("# of a test\n{KEY}\n")).unwrap();
@@ -112,12 +115,19 @@ fn configure(bed: &Testbed, notified: &[u16]) {
             .collect();
         let secondaries = format!(
             "transfers = [{{ network = \"127.0.0.1\", key = \"transfer.example.\" }}]\nnotify = [{}]\n\
-             tsig_keys = \"tsig.keys\"\ncatalog = \"catalog.example.\"",
+             tsig_keys = \"tsig.keys\"\ncatalog = \"catalog.example.\"\n",
             notify.join(", ")
         );
+        let tls = format!(
+            "tls = \"127.0.0.1:{}\"\ncertificate = \"{}\"\nkey = \"{}\"\n",
+            bed.dns(replica) + 6,
+            bed.file("chain.pem"),
+            bed.file("tls.key")
+        );
+        let secondaries = if certified { secondaries + &tls } else { secondaries };
         let text = fs::read_to_string(&path).unwrap();
         assert!(text.contains("transfers = []"), "{text}");
-        fs::write(&path, text.replace("transfers = []", &secondaries)).unwrap();
+        fs::write(&path, text.replace("transfers = []\n", &secondaries)).unwrap();
     }
 }
 
@@ -167,7 +177,7 @@ fn secondaries_follow_by_ixfr_alone_and_serve_what_validates() {
     let mut bed = Testbed::start(&[]);
     bed.stop();
     let (nsd_port, knot_port) = (bed.ports.base + 150, bed.ports.base + 152);
-    configure(&bed, &[nsd_port, knot_port]);
+    configure(&bed, &[nsd_port, knot_port], false);
     bed.start_again();
     for owner in OWNERS {
         bed.key(owner);
@@ -193,7 +203,7 @@ fn secondaries_follow_by_ixfr_alone_and_serve_what_validates() {
     assert!(said.contains("TSIG") && said.matches(" SOA ").count() >= 4, "{said}");
 
     steps.next("both take the zone once");
-    let secondaries = [Secondary::nsd(&bed, nsd_port), Secondary::knot(&bed, knot_port)];
+    let secondaries = [Secondary::nsd(&bed, &deployed(&bed, "nsd.conf"), nsd_port), Secondary::knot(&bed, knot_port)];
     let in_step = |what: &str| {
         eventually(what, || {
             let ours = serial(bed.dns(1), ZONE);
@@ -241,5 +251,59 @@ fn secondaries_follow_by_ixfr_alone_and_serve_what_validates() {
             assert!(said.contains("fully validated"), "{said}");
         }
     }
+    steps.next("end");
+}
+
+/// RFC 9103: the same over TLS, whose server NSD and kdig authenticate by its name.
+#[test]
+fn a_zone_is_transferred_over_tls() {
+    const HOST: &str = "replica.example";
+    let mut steps = Steps::new();
+    steps.next("replicas with a certificate");
+    let mut bed = Testbed::start(&[]);
+    bed.stop();
+    let file = |name: &str| bed.file(name);
+    let (ca_key, ca, key, csr, extensions) =
+        (file("ca.key"), file("ca.pem"), file("tls.key"), file("tls.csr"), file("extensions"));
+    openssl(&format!("req -x509 -newkey rsa:2048 -nodes -keyout {ca_key} -out {ca} -subj /CN=test -days 30")).ok();
+    openssl(&format!("genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out {key}")).ok();
+    openssl(&format!("req -new -key {key} -subj /CN={HOST} -out {csr}")).ok();
+    fs::write(&extensions, format!("subjectAltName=DNS:{HOST}\n")).unwrap();
+    let sign = format!("x509 -req -in {csr} -CA {ca} -CAkey {ca_key} -set_serial 1 -days 10");
+    openssl(&format!("{sign} -extfile {extensions} -out {}", file("chain.pem"))).ok();
+    let port = bed.ports.base + 150;
+    configure(&bed, &[port], true);
+    bed.start_again();
+
+    steps.next("kdig takes the zone");
+    let mut kdig = Command::new("kdig");
+    kdig.args(["@127.0.0.1", "-p", &(bed.dns(1) + 6).to_string(), "-y", KEY]);
+    kdig.args([&format!("+tls-ca={ca}"), &format!("+tls-hostname={HOST}"), ZONE, "AXFR"]);
+    let said = single_spaced(&Run::of(&mut kdig).ok());
+    assert!(said.contains(" TSIG ") && said.matches(" SOA ").count() > 1, "{said}");
+
+    steps.next("NSD follows");
+    let mut text = deployed(&bed, "nsd.conf");
+    for replica in [0, 2] {
+        let (plain, encrypted) = (bed.dns(replica), bed.dns(replica) + 6);
+        let line = format!("request-xfr: 127.0.0.1@{plain} transfer.example.");
+        assert!(text.contains(&line), "{text}");
+        text = text.replace(&line, &format!("request-xfr: 127.0.0.1@{encrypted} transfer.example. replicas"));
+    }
+    text = text.replacen("server:\n", &format!("server:\n tls-cert-bundle: \"{ca}\"\n"), 1);
+    text += &format!("tls-auth:\n name: \"replicas\"\n auth-domain-name: \"{HOST}\"\n");
+    let nsd = Secondary::nsd(&bed, &text, port);
+    let in_step = || {
+        eventually("NSD to follow", || {
+            let (ours, theirs) = (serial(bed.dns(1), ZONE), nsd.serial());
+            if theirs == Ok(ours) { Ok(()) } else { Err(format!("{ours}: {theirs:?}")) }
+        });
+    };
+    in_step();
+    let whole = transfers(&bed, "whole");
+    bed.key("alice");
+    bed.run(&format!("title register alice.{ZONE} --key alice.key")).ok();
+    in_step();
+    assert_eq!(transfers(&bed, "whole"), whole, "a fallback to AXFR: {}", nsd.said());
     steps.next("end");
 }

@@ -78,12 +78,14 @@ pub struct Server {
     /// Responses a second over UDP to one network of clients and question ([`rrl`]).
     pub rate_limit: Option<NonZeroU32>,
     pub alter: Option<Alter>,
+    /// Streams carry zone transfers: all do but TLS before 1.3 (RFC 9103).
+    pub transfers: bool,
 }
 
 impl Server {
     /// Without response rate limiting.
     pub fn new(view: ViewHandle, settings: Settings) -> Self {
-        Self { view, settings: Arc::new(settings), rate_limit: None, alter: None }
+        Self { view, settings: Arc::new(settings), rate_limit: None, alter: None, transfers: true }
     }
 
     /// As [`respond`] to a message that was parsed, for one client of this server.

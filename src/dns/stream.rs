@@ -129,11 +129,16 @@ impl Pending {
             let Some(query) = rest.get(..length) else { break };
             at += 2 + length;
             let settings = &*server.settings;
-            let (transport, address) = (Transport::Stream, self.client);
+            let transport = if server.transfers { Transport::Stream } else { Transport::Exchange };
+            let address = self.client;
             let client = Client::new(transport, address, now, settings);
             let mut name = NameBuffer::default();
             let parsed = query::parse(query, &mut name);
-            if let Some(transfer) = parsed.as_ref().ok().and_then(|asked| transfer::of(&view, query, asked, &client)) {
+            if let Some(transfer) = parsed
+                .as_ref()
+                .ok()
+                .and_then(|asked| server.transfers.then(|| transfer::of(&view, query, asked, &client))?)
+            {
                 next = Next::Transfer(Box::new(transfer));
                 break;
             }
@@ -294,6 +299,21 @@ mod tests {
             let mut client = connect();
             client.write_all(&bytes).await.unwrap();
             assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
+        }
+    }
+
+    /// RFC 9103: what is no transport for transfers refuses them.
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_carries_no_transfers_refuses_them() {
+        for (transfers, expected) in [(true, 0), (false, 5)] {
+            let mut settings = crate::dns::Settings::new("one", [7; 16]);
+            settings.transfers.push("192.0.2.1".parse::<crate::access::Network>().unwrap().into());
+            let server = Server { settings: settings.into(), transfers, ..server_of(example_view()) };
+            let (mut client, stream) = tokio::io::duplex(4096);
+            let address = IpAddr::from([192, 0, 2, 1]);
+            tokio::spawn(async move { serve_stream(stream, address, &server, &Activity::new(Instant::now())).await });
+            client.write_all(&framed(&Ask::new("example.", Rtype::AXFR).message())).await.unwrap();
+            assert_eq!(Reply::read(&read_message(&mut client).await).rcode, expected);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! DNS over TLS (RFC 7858, RFC 8310): the stream transport inside TLS 1.3 or 1.2, ALPN `dot`.
 //!
-//! All limits of [`super::stream`] hold; a handshake has seconds of its own. Zone transfers are XoT (RFC 9103) then. Clients
+//! All limits of [`super::stream`] hold; a handshake has seconds of its own. Zone transfers are XoT (RFC 9103) then, in TLS 1.3 alone. Clients
 //! that send no ALPN are served: RFC 7858 is older than its ALPN name. Resumption is by tickets (RFC 5077, RFC 8446
 //! §2.2), so that clients cost no memory between connections; early data is never taken: it can be replayed.
 //!
@@ -11,8 +11,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, ring};
+use rustls::{ProtocolVersion, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
@@ -54,6 +54,8 @@ pub async fn serve_tls(listener: TcpListener, acceptor: TlsAcceptor, server: Ser
         let (server, acceptor) = (server.clone(), acceptor.clone());
         async move {
             if let Some(stream) = handshake(&acceptor, stream).await {
+                let transfers = stream.get_ref().1.protocol_version() == Some(ProtocolVersion::TLSv1_3);
+                let server = Server { transfers, ..server };
                 serve_stream(stream, client, &server, &activity).await;
             }
         }

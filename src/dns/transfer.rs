@@ -12,7 +12,8 @@
 //! The versions between the asker's and ours are condensed into one difference ([`crate::directory::differences`]). The whole zone is
 //! the answer to IXFR only if they are not known any more, or the query does not say which version the asker has.
 //!
-//! A signed query gets a transfer in which every message is signed ([`super::tsig`]).
+//! A signed query gets a transfer in which every message is signed ([`super::tsig`]). Over TLS 1.3 (XoT, RFC 9103) all is the same;
+//! there is no transfer over TLS 1.2.
 //!
 //! Deviations and choices:
 //! - IXFR over UDP is answered by the SOA record alone: the asker comes back over a stream if it is behind (RFC 1995 §2, §4).

@@ -118,8 +118,13 @@ async fn serve(
         let _ = ended.send(result);
     })?;
 
-    let dns =
-        dns::Server { view: Arc::clone(&view), settings, rate_limit: config.dns_rate_limit, alter: conduct.alter() };
+    let dns = dns::Server {
+        view: Arc::clone(&view),
+        settings,
+        rate_limit: config.dns_rate_limit,
+        alter: conduct.alter(),
+        transfers: true,
+    };
     let udp = dns::udp::UdpServer::start(config.listen.dns, config.dns_workers, &dns)
         .with_context(|| format!("cannot listen for DNS on {}", config.listen.dns))?;
     let transports = transports::start(config, &dns).await?;
