@@ -68,8 +68,8 @@ impl Name {
         if text == "." {
             return Ok(Self::root());
         }
-        let mut wire = Vec::with_capacity(text.len() + 2);
-        let mut label = Vec::new();
+        let mut wire = Vec::with_capacity(text.len() + 2 + relative_to.0.len());
+        let mut label = Vec::with_capacity(MAX_LABEL);
         let mut absolute = false;
         let mut bytes = text.bytes().peekable();
         while let Some(byte) = bytes.next() {

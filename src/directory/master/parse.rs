@@ -220,12 +220,14 @@ fn wrong_ttl(text: &str) -> String {
 
 /// IN, CH, HS or CLASSnnn (RFC 3597 §5).
 fn parse_class(text: &str) -> Option<u16> {
-    match text.to_ascii_uppercase().as_str() {
-        "IN" => Some(1),
-        "CH" => Some(3),
-        "HS" => Some(4),
-        other => {
-            let digits = other.strip_prefix("CLASS")?;
+    let is = |class: &str| text.eq_ignore_ascii_case(class);
+    match text {
+        _ if is("IN") => Some(1),
+        _ if is("CH") => Some(3),
+        _ if is("HS") => Some(4),
+        _ => {
+            let (class, digits) = text.split_at_checked("CLASS".len())?;
+            class.eq_ignore_ascii_case("CLASS").then_some(())?;
             digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
         }
     }

@@ -28,6 +28,9 @@ pub(in crate::directory) struct Entries<'a> {
 /// Line and what is wrong there.
 pub(in crate::directory) type TokenError = (usize, String);
 
+/// Room made for the tokens of an entry: a signature has 13.
+const USUAL_TOKENS: usize = 16;
+
 impl<'a> Entries<'a> {
     pub(in crate::directory) fn new(text: &'a str) -> Self {
         Self { rest: text, line: 1 }
@@ -48,7 +51,7 @@ impl<'a> Entries<'a> {
 
     fn entry(&mut self) -> Result<Entry<'a>, TokenError> {
         let starts_blank = self.rest.starts_with([' ', '\t', '\r']);
-        let mut entry = Entry { line: self.line, starts_blank, tokens: Vec::new() };
+        let mut entry = Entry { line: self.line, starts_blank, tokens: Vec::with_capacity(USUAL_TOKENS) };
         let mut opened: Option<usize> = None;
         while let Some(&byte) = self.rest.as_bytes().first() {
             match byte {

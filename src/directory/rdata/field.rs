@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use super::{RdataError, Result, loc, mnemonic, rtype_from_text, svcb};
 use crate::directory::master::token::{Token, parse_seconds};
 use crate::directory::name::{self, Name};
+use crate::directory::name_ref::NameBuffer;
 use crate::directory::rrset::Rtype;
 
 #[derive(Clone, Copy, Debug)]
@@ -108,10 +109,10 @@ impl Field {
         Ok(())
     }
 
-    /// Splits the field off `wire` and gives its canonical bytes.
-    pub(super) fn take(self, wire: &mut &[u8]) -> Result<Vec<u8>> {
+    /// Splits the field off `wire` and appends its canonical bytes.
+    pub(super) fn take(self, wire: &mut &[u8], out: &mut Vec<u8>) -> Result<()> {
         let part = match self {
-            Self::Domain => return take_name(wire),
+            Self::Domain => return take_name(wire, out),
             Self::Ipv4 | Self::U32 | Self::Seconds | Self::Time => cut(wire, 4),
             Self::Ipv6 => cut(wire, 16),
             Self::U8 | Self::Algorithm => cut(wire, 1),
@@ -136,7 +137,8 @@ impl Field {
             Self::ServiceParameters => svcb::check(part)?,
             _ => {}
         }
-        Ok(part.to_vec())
+        out.extend_from_slice(part);
+        Ok(())
     }
 
     /// The text of what [`Field::take`] gave.
@@ -211,7 +213,7 @@ fn cut<'a>(wire: &mut &'a [u8], length: usize) -> Option<&'a [u8]> {
     Some(part)
 }
 
-fn take_name(wire: &mut &[u8]) -> Result<Vec<u8>> {
+fn take_name(wire: &mut &[u8], out: &mut Vec<u8>) -> Result<()> {
     let mut end = 0;
     loop {
         match wire.get(end) {
@@ -222,8 +224,10 @@ fn take_name(wire: &mut &[u8]) -> Result<Vec<u8>> {
         }
     }
     let bytes = cut(wire, end + 1).expect("its end was found within");
-    let name = Name::from_wire(bytes).map_err(|error| RdataError(format!("a name in RDATA: {error}")))?;
-    Ok(name.as_wire().to_vec())
+    let mut name = NameBuffer::default();
+    let name = name.set(bytes).map_err(|error| RdataError(format!("a name in RDATA: {error}")))?;
+    out.extend_from_slice(name.as_wire());
+    Ok(())
 }
 
 fn parse_code(text: &str, mnemonics: &[(u16, &str)]) -> Option<u16> {

@@ -137,7 +137,9 @@ pub fn check_rdata(rtype: Rtype, wire: &[u8]) -> Result<Vec<u8>> {
         return Err(RdataError(format!("{} bytes of RDATA, of which {MAX_RDATA} are allowed", wire.len())));
     }
     let Some(fields) = fields_of(rtype) else { return Ok(wire.to_vec()) };
-    let canonical = split(fields, wire)?.concat();
+    let (mut rest, mut canonical) = (wire, Vec::with_capacity(wire.len()));
+    fields.iter().try_for_each(|field| field.take(&mut rest, &mut canonical))?;
+    check_end(rest)?;
     check_meaning(rtype, &canonical)?;
     Ok(canonical)
 }
@@ -183,11 +185,17 @@ fn fields_of(rtype: Rtype) -> Option<&'static [Field]> {
 /// The canonical bytes of each field, in order.
 fn split(fields: &[Field], wire: &[u8]) -> Result<Vec<Vec<u8>>> {
     let mut rest = wire;
-    let parts = fields.iter().map(|field| field.take(&mut rest)).collect::<Result<Vec<_>>>()?;
-    if !rest.is_empty() {
-        return Err(RdataError(format!("{} bytes too many", rest.len())));
-    }
+    let mut take = |field: &Field| {
+        let mut part = Vec::new();
+        field.take(&mut rest, &mut part).map(|()| part)
+    };
+    let parts = fields.iter().map(&mut take).collect::<Result<Vec<_>>>()?;
+    check_end(rest)?;
     Ok(parts)
+}
+
+fn check_end(rest: &[u8]) -> Result<()> {
+    if rest.is_empty() { Ok(()) } else { Err(RdataError(format!("{} bytes too many", rest.len()))) }
 }
 
 fn generic_from_tokens(tokens: &[Token<'_>], out: &mut Vec<u8>) -> Result<()> {
