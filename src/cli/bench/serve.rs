@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use rand_core::{OsRng, RngCore};
@@ -14,7 +14,8 @@ use super::broken;
 use crate::cli::output::{Failure, Report};
 use crate::directory::master::parse_signed_zone;
 use crate::directory::name::Name;
-use crate::directory::zone::SignedZone;
+use crate::directory::rrset::{Rrset, Rtype};
+use crate::directory::zone::{RrsetRef, SignedRrset, SignedZone};
 use crate::dns;
 use crate::store::view::View;
 
@@ -26,7 +27,8 @@ transfer the zones. It ends on SIGTERM.
 
 Examples:
   torrens bench serve --zone example.signed --listen 127.0.0.1:5300
-  torrens bench serve --zone root.zone --origin . --listen 127.0.0.1:5300 --workers 2")]
+  torrens bench serve --zone root.zone --origin . --listen 127.0.0.1:5300 --workers 2
+  torrens bench serve --zone example.signed --listen 127.0.0.1:5300 --updates 500")]
 pub struct Args {
     /// Master file of a zone, with RRSIG and NSEC records; several are served together
     #[arg(long, value_name = "FILE", required = true)]
@@ -39,6 +41,43 @@ pub struct Args {
     /// Sockets and threads for UDP
     #[arg(long, value_name = "N", default_value_t = 1)]
     workers: usize,
+    /// Versions published a second meanwhile, each with one name changed; signatures are not made anew
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    updates: u32,
+}
+
+/// Publishes versions at an even pace for as long as the process lives: each has another of the zone's address records, and the
+/// next serial.
+fn update(view: &dns::ViewHandle, a_second: u32) {
+    let pause = Duration::from_secs(1) / a_second;
+    let mut due = Instant::now();
+    for number in 0u64.. {
+        due += pause;
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+        let mut next = View::clone(&view.load());
+        let Some(zone) = next.zones.values_mut().next() else { return };
+        let mut zone = SignedZone::clone(zone);
+        // Far from the one before, each once.
+        const STRIDE: u64 = 7919;
+        let rank = (number * STRIDE % zone.len() as u64) as usize;
+        let address = (number as u32).to_be_bytes().to_vec();
+        if let Some((name, addresses)) = zone.at(rank).and_then(|node| Some((node.owner(), node.get(Rtype::A)?))) {
+            let (name, rrsig) = (name.to_name(), addresses.rrsig().map(<[u8]>::to_vec));
+            zone.put(&name, SignedRrset { rrset: Rrset::new(Rtype::A, addresses.ttl, vec![address]), rrsig });
+        }
+        advance_serial(&mut zone);
+        next.zones.insert(zone.apex().clone(), Arc::new(zone));
+        view.store(Arc::new(next));
+    }
+}
+
+fn advance_serial(zone: &mut SignedZone) {
+    let Some(soa) = zone.top().and_then(|apex| apex.get(Rtype::SOA)).map(RrsetRef::to_signed) else { return };
+    let (mut rdata, serial) = (soa.rrset.rdatas()[0].clone(), zone.serial().unwrap_or(0).wrapping_add(1));
+    let at = rdata.len() - 20;
+    rdata[at..at + 4].copy_from_slice(&serial.to_be_bytes());
+    let rrset = Rrset::new(Rtype::SOA, soa.rrset.ttl, vec![rdata]);
+    zone.put(&zone.apex().clone(), SignedRrset { rrset, rrsig: soa.rrsig });
 }
 
 fn origin(text: &str) -> Result<Name, String> {
@@ -70,6 +109,10 @@ impl Args {
             .map(|network| network.parse::<crate::access::Network>().expect("a network").into())
             .into();
         let server = dns::Server::new(Arc::new(ArcSwap::from_pointee(view)), settings);
+        if let Some(a_second) = Some(self.updates).filter(|updates| *updates > 0) {
+            let view = Arc::clone(&server.view);
+            std::thread::spawn(move || update(&view, a_second));
+        }
         let mut stop = signal(SignalKind::terminate()).map_err(broken)?;
         let udp = dns::udp::UdpServer::start(self.listen, self.workers, &server).map_err(broken)?;
         let listener = TcpListener::bind(udp.address()).await.map_err(broken)?;
