@@ -540,6 +540,13 @@ pub const MAX_SIGNATURE_VALIDITY: u32 = 90 * 24 * 3600;
 pub const MIN_RENEWAL: u32 = 2;
 /// Seconds between two heartbeats, at least. Each is a version of the zone, which takes a few rounds to sign.
 pub const MIN_HEARTBEAT: u32 = 1;
+/// Names up to which a zone has a digest of all its records unless its policy says otherwise: some 1.5 MB of records, hashed in
+/// a few milliseconds at each version.
+pub const ZONEMD_NAMES: u32 = 2000;
+/// Names of a larger zone with a digest, for each second between two of its versions: a tenth of a core is spent on hashing.
+pub const ZONEMD_NAMES_PER_SECOND: u32 = 50_000;
+/// Seconds between two versions of a zone, at most: what owners would wait to see their changes.
+pub const MAX_VERSION_INTERVAL: u32 = 3600;
 /// RRsets renewed in one version: a large zone is renewed in steps, so that changes do not wait for all of it.
 pub const MAX_RENEWALS_PER_VERSION: usize = 512;
 

@@ -17,7 +17,7 @@ const PARENT: &str = "example.";
 
 /// What is asked, the response code, and how many records of that type the answer has. The zone has every feature that
 /// denial and signatures depend on.
-const QUESTIONS: [(&str, &str, &str, usize); 39] = [
+const QUESTIONS: [(&str, &str, &str, usize); 40] = [
     // Records of every kind.
     ("www", "A", "NOERROR", 2),
     ("www", "AAAA", "NOERROR", 1),
@@ -35,6 +35,7 @@ const QUESTIONS: [(&str, &str, &str, usize); 39] = [
     ("@", "NS", "NOERROR", 2),
     ("@", "DNSKEY", "NOERROR", 1),
     ("@", "MX", "NOERROR", 1),
+    ("@", "ZONEMD", "NOERROR", 1),
     ("@", "SRV", "NOERROR", 0),
     // Aliases, of names and of trees (RFC 6672).
     ("blog", "CNAME", "NOERROR", 1),

@@ -70,6 +70,8 @@ struct Options {
     backdating: Option<Spanned<Time>>,
     max_ttl: Option<Spanned<Time>>,
     heartbeat: Option<Spanned<Time>>,
+    zonemd_names: Option<u32>,
+    version_interval: Option<Spanned<Time>>,
 }
 
 /// A time as people write it.
@@ -100,7 +102,8 @@ impl Written {
 /// What the options make of the policy that holds without them.
 fn meant(options: Spanned<Options>, base: Policy) -> Result<Policy, Fault> {
     let span = options.span();
-    let Options { validity, renewal, jitter, backdating, max_ttl, heartbeat } = options.into_inner();
+    let Options { validity, renewal, jitter, backdating, max_ttl, heartbeat, zonemd_names, version_interval } =
+        options.into_inner();
     let heartbeat = match heartbeat {
         Some(time) if matches!(time.get_ref(), Time::Text(text) if text == "off") => None,
         Some(time) => Some(seconds(Some(time), 0)?),
@@ -113,6 +116,8 @@ fn meant(options: Spanned<Options>, base: Policy) -> Result<Policy, Fault> {
         backdating: seconds(backdating, base.backdating)?,
         max_ttl: seconds(max_ttl, base.max_ttl)?,
         heartbeat,
+        zonemd_names: zonemd_names.unwrap_or(base.zonemd_names),
+        version_interval: seconds(version_interval, base.version_interval)?,
     };
     policy.check().map_err(|error| (Some(span), error.to_string()))?;
     Ok(policy)

@@ -8,7 +8,7 @@
 //! 2. every block's payload, in the order of the commit: nonce commitments, signature shares, sealed operations,
 //!    operations. A share that completes a signature makes it a fact here; an operation is decided and applied, once, where
 //!    it stands first;
-//! 3. zone versions whose last due signature is a fact are published, whole; zones with gathered changes, due
+//! 3. zone versions whose last due signature is a fact get their digest, if they are to have one, or are published, whole; zones with gathered changes, due
 //!    renewals or a due heartbeat start their next version;
 //! 4. open signing tasks are assigned by the commit's coin. Their deadlines count from the round of the commit that was
 //!    ordered last: nobody could know of them earlier.
@@ -434,6 +434,7 @@ impl Machine {
 
     fn publish_versions(&mut self, executed: &mut Executed) {
         for zone in self.zones.values_mut() {
+            executed.rows.extend(zone.make_digest(&mut self.scheduler));
             if let Some(rows) = zone.publish() {
                 executed.rows.extend(rows);
                 executed.published = true;

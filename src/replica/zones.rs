@@ -3,6 +3,9 @@
 //! Changes gather while one version is being signed; the next takes all of them, adds one to the serial and is
 //! published whole, in order, when its last due signature is a fact. Renewals of signatures are versions too, and so are
 //! heartbeats. What a version puts and deletes is fixed when it starts, RRSIG times included.
+//!
+//! A version with a digest (RFC 8976) takes one step more: the digest is over all other signatures, so it is made, and its own
+//! signature is asked for, in the commit in which the last of these is a fact. It is fixed from then on like everything else.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,6 +28,7 @@ use crate::signing::policy::Policy;
 use crate::signing::renewal::Renewals;
 use crate::signing::rrsig::{ToBeSigned, dnskey_rrset, key_tag, to_be_signed, validity_of};
 use crate::signing::version::{self, Change, VersionPlan};
+use crate::signing::zonemd;
 use crate::signing::{KeyId, Scheduler, TaskId};
 
 pub struct ZoneMachine {
@@ -36,6 +40,8 @@ pub struct ZoneMachine {
     heartbeat: Option<Name>,
     /// Agreed time of the last one that was published or started.
     last_heartbeat: Option<Timestamp>,
+    /// Agreed time at which the last version started, if the policy has an interval.
+    last_start: Option<Timestamp>,
     published: Arc<SignedZone>,
     differences: Differences,
     /// Serial of the last version that was published or started.
@@ -54,6 +60,8 @@ struct Version {
     waiting: BTreeMap<TaskId, u32>,
     /// RRSIG RDATA by index in `plan.puts`.
     signed: BTreeMap<u32, Vec<u8>>,
+    /// The zone that it makes, but for the digest, once that is being signed.
+    digested: Option<SignedZone>,
 }
 
 /// What a version changes, as stored when it starts.
@@ -61,6 +69,8 @@ struct Version {
 struct Plan {
     serial: u32,
     started: Timestamp,
+    /// Whether it is to have a digest: the last of the puts, once there is one.
+    zonemd: bool,
     puts: Vec<Put>,
     deletes: Vec<(Name, Rtype)>,
 }
@@ -84,6 +94,7 @@ impl ZoneMachine {
             policy: zone.policy,
             heartbeat: zone.policy.heartbeat.and_then(|_| heartbeat::name(&zone.apex)),
             last_heartbeat: None,
+            last_start: None,
             published: Arc::new(SignedZone::new(zone.apex.clone())),
             differences: Differences::default(),
             serial: zone.serial().wrapping_sub(1),
@@ -114,13 +125,20 @@ impl ZoneMachine {
         if self.gathered.is_empty() { self.serial } else { self.serial.wrapping_add(1) }
     }
 
-    /// When the next renewal or heartbeat is due; none while a version is being signed.
+    /// When the next version is due to start: for what is gathered, a renewal or a heartbeat. None while one is being signed.
     pub fn next_due(&self) -> Option<Timestamp> {
         if self.version.is_some() {
-            None
-        } else {
-            self.renewals.earliest().into_iter().chain(self.next_heartbeat()).min()
+            return None;
         }
+        let gathered = (!self.gathered.is_empty()).then_some(Timestamp(0));
+        let due = [gathered, self.renewals.earliest(), self.next_heartbeat()].into_iter().flatten().min();
+        due.map(|due| due.max(self.next_start()))
+    }
+
+    /// The policy lets no version start before.
+    fn next_start(&self) -> Timestamp {
+        let interval = u64::from(self.policy.version_interval) * 1000;
+        self.last_start.map_or(Timestamp(0), |last| Timestamp(last.0.saturating_add(interval)))
     }
 
     fn next_heartbeat(&self) -> Option<Timestamp> {
@@ -153,15 +171,20 @@ impl ZoneMachine {
     pub(super) fn start(&mut self, directory: &Directory, progress: Progress, scheduler: &mut Scheduler) -> Vec<Row> {
         let mut rows = Vec::new();
         let now = progress.agreed_time;
-        if self.version.is_none() {
+        if self.version.is_none() && self.next_start() <= now {
             let due = self.renewals.due(now, MAX_RENEWALS_PER_VERSION);
             let renew: BTreeSet<(Name, Rtype)> = due.map(|id| (id.name.clone(), id.rtype)).collect();
             let beats = self.next_heartbeat().is_some_and(|due| due <= now);
             if !self.gathered.is_empty() || !renew.is_empty() || beats {
                 let interval = self.policy.heartbeat.filter(|_| beats);
                 let heartbeat = interval.map(|interval| Heartbeat { height: progress.height, time: now, interval });
-                let plan = self.plan(directory, &renew, heartbeat);
-                rows.push(self.open(plan, now, scheduler));
+                let zonemd = self.wants_digest();
+                let plan = self.plan(directory, &renew, heartbeat, zonemd);
+                rows.push(self.open(plan, zonemd, now, scheduler));
+                if self.policy.version_interval > 0 {
+                    self.last_start = Some(now);
+                    rows.push(Row::put(Table::Meta, start_key(&self.apex), codec::encode(&now)));
+                }
                 if beats {
                     self.last_heartbeat = Some(now);
                     rows.push(Row::put(Table::Meta, heartbeat_key(&self.apex), codec::encode(&now)));
@@ -175,11 +198,19 @@ impl ZoneMachine {
         rows
     }
 
+    /// Whether the next version is to have a digest. Of the first version only the names are known, as gathered; later ones
+    /// may grow beyond the limit by what is gathered, once.
+    fn wants_digest(&self) -> bool {
+        let names = self.published.len().max(self.gathered.len());
+        names <= self.policy.zonemd_names as usize
+    }
+
     fn plan(
         &mut self,
         directory: &Directory,
         renew: &BTreeSet<(Name, Rtype)>,
         heartbeat: Option<Heartbeat>,
+        zonemd: bool,
     ) -> VersionPlan {
         let registry = &directory.zones()[&self.apex];
         let soa = registry.records.get(&Rtype::SOA).expect("every zone of the genesis has an SOA record");
@@ -200,48 +231,79 @@ impl ZoneMachine {
                 soa: &self.policy.published(soa.clone()),
                 dnskey: &self.dnskey,
                 serial: self.serial,
+                zonemd,
                 renew,
             },
         )
     }
 
     /// Opens a task for each signature that the plan needs.
-    fn open(&mut self, plan: VersionPlan, now: Timestamp, scheduler: &mut Scheduler) -> Row {
+    fn open(&mut self, plan: VersionPlan, zonemd: bool, now: Timestamp, scheduler: &mut Scheduler) -> Row {
         let mut waiting = BTreeMap::new();
         let mut puts = Vec::with_capacity(plan.puts.len());
         for (index, put) in (0u32..).zip(plan.puts) {
             let version::Put { name, rrset, needs_signature } = put;
-            let task = needs_signature.then(|| {
-                let message = unsigned(&self.apex, self.key_tag, self.policy, &name, &rrset, now).message;
-                let task = scheduler
-                    .open(KeyId::Zone(self.apex.clone()), message)
-                    .expect("the scheduler was made with the keys of all zones");
-                waiting.insert(task, index);
-                task
-            });
+            let task = needs_signature.then(|| self.ask(&name, &rrset, now, scheduler));
+            waiting.extend(task.map(|task| (task, index)));
             puts.push(Put { name, rrset, task });
         }
-        let plan = Plan { serial: plan.serial, started: now, puts, deletes: plan.deletes };
+        let plan = Plan { serial: plan.serial, started: now, zonemd, puts, deletes: plan.deletes };
         let row = Row::put(Table::Meta, plan_key(&self.apex), codec::encode(&plan));
-        self.version = Some(Version { plan, waiting, signed: BTreeMap::new() });
+        self.version = Some(Version { plan, waiting, signed: BTreeMap::new(), digested: None });
         row
     }
 
-    /// Publishes the version if its last signature is there. The rows that say so.
-    pub(super) fn publish(&mut self) -> Option<Vec<Row>> {
-        let Version { plan, signed, .. } = self.version.take_if(|version| version.waiting.is_empty())?;
+    /// Asks for the signature of an RRset in a version started at `started`.
+    fn ask(&self, name: &Name, rrset: &Rrset, started: Timestamp, scheduler: &mut Scheduler) -> TaskId {
+        let message = unsigned(&self.apex, self.key_tag, self.policy, name, rrset, started).message;
+        let task = scheduler.open(KeyId::Zone(self.apex.clone()), message);
+        task.expect("the scheduler was made with the keys of all zones")
+    }
+
+    /// Makes the version's digest, if all is signed that it is over, and asks for its signature. The row that fixes it.
+    pub(super) fn make_digest(&mut self, scheduler: &mut Scheduler) -> Option<Row> {
+        let mut version = self.version.take_if(|version| version.lacks_digest(&self.apex))?;
         let mut zone = SignedZone::clone(&self.published);
+        version.apply(&mut zone);
+        let rrset = zonemd::rrset(&zone);
+        let task = self.ask(&self.apex, &rrset, version.plan.started, scheduler);
+        let put = Put { name: self.apex.clone(), rrset, task: Some(task) };
+        let row = Row::put(Table::Meta, digest_key(&self.apex), codec::encode(&put));
+        version.waiting.insert(task, version.plan.puts.len() as u32);
+        version.plan.puts.push(put);
+        version.digested = Some(zone);
+        self.version = Some(version);
+        Some(row)
+    }
+
+    /// Publishes the version if its last signature is there, that of its digest included. The rows that say so.
+    pub(super) fn publish(&mut self) -> Option<Vec<Row>> {
+        let is_signed = |version: &mut Version| version.waiting.is_empty() && !version.lacks_digest(&self.apex);
+        let mut version = self.version.take_if(is_signed)?;
+        let zone = match version.digested.take() {
+            Some(mut zone) => {
+                version.apply_put(&mut zone, version.plan.puts.len() - 1);
+                zone
+            }
+            None => {
+                let mut zone = SignedZone::clone(&self.published);
+                version.apply(&mut zone);
+                zone
+            }
+        };
+        let Version { plan, mut signed, .. } = version;
         let mut rows = vec![Row::delete(Table::Meta, plan_key(&self.apex))];
+        rows.extend(plan.zonemd.then(|| Row::delete(Table::Meta, digest_key(&self.apex))));
         self.note_difference(&plan, &mut rows);
         for (name, rtype) in plan.deletes {
-            zone.delete(&name, rtype);
             rows.push(Row::delete(Table::Signed, signed_key(&self.apex, &name, rtype)));
             self.renewals.remove(&RrsetId { zone: self.apex.clone(), name, rtype });
         }
         for (index, put) in (0u32..).zip(plan.puts) {
             let Put { name, rrset, .. } = put;
-            let id = RrsetId { zone: self.apex.clone(), name: name.clone(), rtype: rrset.rtype };
-            let rrsig = signed.get(&index).cloned();
+            let key = signed_key(&self.apex, &name, rrset.rtype);
+            let id = RrsetId { zone: self.apex.clone(), name, rtype: rrset.rtype };
+            let rrsig = signed.remove(&index);
             match rrsig.as_deref().and_then(validity_of) {
                 Some(validity) => self.renewals.insert(id, validity, plan.started),
                 None => self.renewals.remove(&id),
@@ -249,10 +311,7 @@ impl ZoneMachine {
             if rrsig.is_some() {
                 rows.push(Row::delete(Table::Version, version_key(&self.apex, index)));
             }
-            let key = signed_key(&self.apex, &name, rrset.rtype);
-            let signed = SignedRrset { rrset, rrsig };
-            rows.push(Row::put(Table::Signed, key, codec::encode(&signed)));
-            zone.put(&name, signed);
+            rows.push(Row::put(Table::Signed, key, codec::encode(&SignedRrset { rrset, rrsig })));
         }
         self.published = Arc::new(zone);
         Some(rows)
@@ -301,11 +360,18 @@ impl ZoneMachine {
         if let Some(time) = meta.get(&heartbeat_key(&self.apex)) {
             self.last_heartbeat = Some(codec::decode(time, MAX_META_ROW).ok()?);
         }
+        if let Some(time) = meta.get(&start_key(&self.apex)) {
+            self.last_start = Some(codec::decode(time, MAX_META_ROW).ok()?);
+        }
         if let Some(gathered) = meta.get(&gathered_key(&self.apex)) {
             self.gathered = codec::decode(gathered, MAX_GENESIS).ok()?;
         }
         if let Some(plan) = meta.get(&plan_key(&self.apex)) {
-            self.load_version(codec::decode(plan, MAX_GENESIS).ok()?, version)?;
+            let mut plan: Plan = codec::decode(plan, MAX_GENESIS).ok()?;
+            if let Some(digest) = meta.get(&digest_key(&self.apex)) {
+                plan.puts.push(codec::decode(digest, MAX_META_ROW).ok()?);
+            }
+            self.load_version(plan, version)?;
         }
         Some(())
     }
@@ -330,8 +396,32 @@ impl ZoneMachine {
         let tasks = (0u32..).zip(&plan.puts).filter_map(|(index, put)| Some((put.task?, index)));
         let waiting = tasks.filter(|(_, index)| !signed.contains_key(index)).collect();
         self.serial = plan.serial;
-        self.version = Some(Version { plan, waiting, signed });
+        self.version = Some(Version { plan, waiting, signed, digested: None });
         Some(())
+    }
+}
+
+impl Version {
+    /// Whether all is signed but the digest, which is not made yet.
+    fn lacks_digest(&self, apex: &Name) -> bool {
+        let is_digest = |put: &Put| put.rrset.rtype == Rtype::ZONEMD && put.name == *apex;
+        self.plan.zonemd && self.waiting.is_empty() && !self.plan.puts.last().is_some_and(is_digest)
+    }
+
+    /// Makes of the version before what this one is to be.
+    fn apply(&self, zone: &mut SignedZone) {
+        for (name, rtype) in &self.plan.deletes {
+            zone.delete(name, *rtype);
+        }
+        for index in 0..self.plan.puts.len() {
+            self.apply_put(zone, index);
+        }
+    }
+
+    fn apply_put(&self, zone: &mut SignedZone, index: usize) {
+        let Put { name, rrset, .. } = &self.plan.puts[index];
+        let rrsig = self.signed.get(&(index as u32)).cloned();
+        zone.put(name, SignedRrset { rrset: rrset.clone(), rrsig });
     }
 }
 
@@ -364,6 +454,15 @@ fn plan_key(apex: &Name) -> Vec<u8> {
 
 fn gathered_key(apex: &Name) -> Vec<u8> {
     [b"gathered/", apex.as_wire()].concat()
+}
+
+/// Of the digest of the version that is being signed.
+fn digest_key(apex: &Name) -> Vec<u8> {
+    [b"digest/", apex.as_wire()].concat()
+}
+
+fn start_key(apex: &Name) -> Vec<u8> {
+    [b"started/", apex.as_wire()].concat()
 }
 
 fn heartbeat_key(apex: &Name) -> Vec<u8> {

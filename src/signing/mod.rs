@@ -64,6 +64,7 @@ pub mod task;
 #[cfg(test)]
 mod tests;
 pub mod version;
+pub mod zonemd;
 
 pub use assign::Step;
 pub use nonces::{NonceBatch, NonceRef};

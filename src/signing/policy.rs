@@ -16,6 +16,8 @@
 //! Jitter follows from the RRset's identity. An RRset that is renewed somewhat more often than another drifts away from it, so a
 //! zone is not renewed all at once for ever after its genesis.
 //!
+//! The digest of the zone is made at each version, so what it may cost is policy too: by default small zones have one.
+//!
 //! Deviation: a TTL above the maximum is not refused but lowered where it is published, as RFC 2181 §8 lets every cache do:
 //! records from other places may be taken over as they are.
 
@@ -25,7 +27,10 @@ use super::rrsig::Validity;
 use crate::crypto::digest::hash;
 use crate::directory::Timestamp;
 use crate::directory::rrset::{Rrset, RrsetId};
-use crate::limits::{MAX_SIGNATURE_VALIDITY, MAX_TTL, MIN_HEARTBEAT, MIN_RENEWAL};
+use crate::limits::{
+    MAX_SIGNATURE_VALIDITY, MAX_TTL, MAX_VERSION_INTERVAL, MIN_HEARTBEAT, MIN_RENEWAL, ZONEMD_NAMES,
+    ZONEMD_NAMES_PER_SECOND,
+};
 
 const HOUR: u32 = 3600;
 const DAY: u32 = 24 * HOUR;
@@ -45,6 +50,10 @@ pub struct Policy {
     pub max_ttl: u32,
     /// From one heartbeat to the next; none: the zone has none.
     pub heartbeat: Option<u32>,
+    /// Names up to which the zone has a digest of all its records ([`super::zonemd`]); 0: it has none.
+    pub zonemd_names: u32,
+    /// From the start of one version to that of the next, at least: changes gather meanwhile.
+    pub version_interval: u32,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -69,6 +78,13 @@ pub enum PolicyError {
     BackdatedTooFar { backdating: u32, validity: u32 },
     #[error("a heartbeat every {0} s: at least {MIN_HEARTBEAT} s are to lie between two")]
     BeatsTooOften(u32),
+    #[error(
+        "a digest of zones of up to {names} names at every version, and {interval} s between two: hashing takes time, so set \
+         at least {needed} s (version-interval)"
+    )]
+    DigestsTooOften { names: u32, interval: u32, needed: u32 },
+    #[error("{0} s between two versions: at most {MAX_VERSION_INTERVAL} s are allowed, or owners wait for ever")]
+    VersionsTooRare(u32),
 }
 
 impl Default for Policy {
@@ -80,6 +96,8 @@ impl Default for Policy {
             backdating: HOUR,
             max_ttl: 5 * DAY,
             heartbeat: Some(600),
+            zonemd_names: ZONEMD_NAMES,
+            version_interval: 0,
         }
     }
 }
@@ -87,7 +105,7 @@ impl Default for Policy {
 impl Policy {
     /// Whether it keeps its promises: no RRSIG that expires before its TTL while renewals are not overdue.
     pub fn check(&self) -> Result<(), PolicyError> {
-        let Self { validity, renewal, jitter, backdating, max_ttl, heartbeat } = *self;
+        let Self { validity, renewal, jitter, backdating, max_ttl, heartbeat, zonemd_names, version_interval } = *self;
         if validity > MAX_SIGNATURE_VALIDITY {
             return Err(PolicyError::ValidTooLong(validity));
         }
@@ -104,6 +122,13 @@ impl Policy {
         let allowed = (left - left.div_ceil(8)).min(MAX_TTL);
         if max_ttl > allowed {
             return Err(PolicyError::OutlivedByTtl { max_ttl, left, allowed });
+        }
+        let needed = if zonemd_names > ZONEMD_NAMES { zonemd_names.div_ceil(ZONEMD_NAMES_PER_SECOND) } else { 0 };
+        if version_interval < needed {
+            return Err(PolicyError::DigestsTooOften { names: zonemd_names, interval: version_interval, needed });
+        }
+        if version_interval > MAX_VERSION_INTERVAL {
+            return Err(PolicyError::VersionsTooRare(version_interval));
         }
         match heartbeat {
             Some(interval) if interval < MIN_HEARTBEAT => Err(PolicyError::BeatsTooOften(interval)),
@@ -173,6 +198,7 @@ mod tests {
             backdating,
             max_ttl,
             heartbeat: None,
+            ..Policy::default()
         })
     }
 
@@ -189,6 +215,7 @@ mod tests {
                 backdating: up_to(validity, 1, backdating),
                 max_ttl: up_to((left - left.div_ceil(8)).min(MAX_TTL), 2, max_ttl),
                 heartbeat: None,
+                ..Policy::default()
             }
         })
     }
@@ -249,6 +276,9 @@ mod tests {
             (Policy { validity: u32::MAX, ..default }, "are allowed"),
             (Policy { backdating: 8 * DAY, ..default }, "lower it"),
             (Policy { heartbeat: Some(0), ..default }, "heartbeat"),
+            (Policy { zonemd_names: 2001, ..default }, "at least 1 s"),
+            (Policy { zonemd_names: 150_001, version_interval: 3, ..default }, "at least 4 s"),
+            (Policy { version_interval: 3601, ..default }, "at most 3600 s"),
         ] {
             assert!(refused(policy).contains(expected), "{policy:?}: {}", refused(policy));
         }

@@ -74,8 +74,16 @@ mod tests {
     use crate::directory::rrset::Rtype;
 
     const NOW: Timestamp = Timestamp(1_800_000_000_000);
-    const POLICY: Policy =
-        Policy { validity: 1000, renewal: 400, jitter: 0, backdating: 200, max_ttl: 300, heartbeat: None };
+    const POLICY: Policy = Policy {
+        validity: 1000,
+        renewal: 400,
+        jitter: 0,
+        backdating: 200,
+        max_ttl: 300,
+        heartbeat: None,
+        zonemd_names: 0,
+        version_interval: 0,
+    };
 
     fn id(label: &str) -> RrsetId {
         let zone = Name::parse("example.", None).unwrap();

@@ -33,6 +33,9 @@ pub struct Change<'a> {
     pub soa: &'a Rrset,
     pub dnskey: &'a Rrset,
     pub serial: u32,
+    /// Whether the version is to have a ZONEMD record. The plan makes room for it in the chain only: what it says follows from
+    /// the signatures of all the rest ([`super::zonemd`]).
+    pub zonemd: bool,
     /// RRsets to sign anew though they do not change. Those that are gone or not signed any more are passed over.
     pub renew: &'a BTreeSet<(Name, Rtype)>,
 }
@@ -160,6 +163,9 @@ impl<'a> Planner<'a> {
             Standing::Occluded => false,
         };
         for rrset in &rrsets {
+            if self.is_zonemd(name, rrset.rtype) {
+                continue;
+            }
             let now = self.published.rrset(name, rrset.rtype);
             let needs_signature = signed(rrset.rtype);
             if now.is_none_or(|now| now != *rrset || now.rrsig().is_some() != needs_signature) {
@@ -182,16 +188,22 @@ impl<'a> Planner<'a> {
             let node = self.published.get(name).into_iter().flat_map(|node| node.rrsets());
             return node.filter(|it| it.rtype != Rtype::NSEC).map(RrsetRef::rrset).collect();
         }
-        let ours = [Rtype::SOA, Rtype::DNSKEY, Rtype::NSEC, Rtype::RRSIG];
+        let ours = [Rtype::SOA, Rtype::DNSKEY, Rtype::NSEC, Rtype::RRSIG, Rtype::ZONEMD];
         let mut rrsets = (self.change.desired)(name);
         rrsets.retain(|rrset| !ours.contains(&rrset.rtype) && !rrset.rdatas().is_empty());
         if is_apex {
             rrsets.push(self.soa.clone());
             rrsets.push(self.change.dnskey.clone());
+            rrsets.extend(self.change.zonemd.then(|| Rrset::new(Rtype::ZONEMD, self.soa.ttl, Vec::new())));
         }
         rrsets.sort_by_key(|rrset| rrset.rtype);
         rrsets.dedup_by_key(|rrset| rrset.rtype);
         rrsets
+    }
+
+    /// Whether it is the digest, which is put when it can be made.
+    fn is_zonemd(&self, name: &Name, rtype: Rtype) -> bool {
+        self.change.zonemd && rtype == Rtype::ZONEMD && name == self.published.apex()
     }
 
     fn standing(&self, name: &Name, rrsets: &[Rrset]) -> Standing {
@@ -298,6 +310,9 @@ impl<'a> Planner<'a> {
 
     fn renew(&mut self) {
         for (name, rtype) in self.change.renew {
+            if self.is_zonemd(name, *rtype) {
+                continue;
+            }
             let key = (name.clone(), *rtype);
             let now = self.published.rrset(name, *rtype).filter(|now| now.rrsig().is_some());
             if let Some(now) = now.filter(|_| !self.puts.contains_key(&key) && !self.deletes.contains(&key)) {

@@ -45,9 +45,16 @@ fn a_heart_beats_when_it_is_due_and_all_is_quiet_in_between() {
         assert!(new.height > old.height, "{old:?} {new:?}");
         let passed = new.time.0 - old.time.0;
         assert!((10 * MINUTE..10 * MINUTE + 10_000).contains(&passed), "{old:?} {new:?}");
-        // Nothing but the heartbeat and the SOA record changed.
+        // Nothing but the heartbeat, the SOA record and the digest changed.
         let changed: Vec<(Name, Rtype)> = differences(&before, &after);
-        assert_eq!(changed, [(after.apex().clone(), Rtype::SOA), (heartbeat::name(after.apex()).unwrap(), Rtype::TXT)]);
+        assert_eq!(
+            changed,
+            [
+                (after.apex().clone(), Rtype::SOA),
+                (after.apex().clone(), Rtype::ZONEMD),
+                (heartbeat::name(after.apex()).unwrap(), Rtype::TXT)
+            ]
+        );
     }
 }
 

@@ -77,7 +77,7 @@ fn owes_certificate_share(world: &World, id: u8) -> bool {
 #[test]
 fn a_replica_that_restarts_answers_what_it_was_asked_before() {
     let mut owing = 0;
-    for seed in 0..6 {
+    for seed in 0..12 {
         let mut world = World::new(seed, &[0, 1, 2, 3]);
         let mut alice = Owner::new("alice");
         let acts = [alice.act(Action::Register), alice.certify(), alice.set("www 300 A 192.0.2.7")];

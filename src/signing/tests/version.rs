@@ -88,6 +88,7 @@ fn advance(
             soa: &soa(0, minimum),
             dnskey: &rrset(Rtype::DNSKEY, 0),
             serial,
+            zonemd: false,
             renew: &BTreeSet::new(),
         },
     );
@@ -251,10 +252,42 @@ fn renewals_sign_what_is_there_and_signed() {
             soa: &soa(0, 600),
             dnskey: &rrset(Rtype::DNSKEY, 0),
             serial: 2,
+            zonemd: false,
             renew: &renew.map(|(at, rtype)| (name(at), rtype)).into(),
         },
     );
     let expected = [("z.", Rtype::SOA), ("a.z.", Rtype::A), ("d.z.", Rtype::NSEC), ("e.z.", Rtype::NSEC)];
     assert_eq!(written(&plan), expected.map(|(name, rtype)| (name.to_string(), rtype)));
     assert_eq!(apply_version(&zone, &plan, &BTreeMap::new()).unwrap_err().1, Rtype::SOA);
+}
+
+#[test]
+fn a_zone_with_a_digest_says_so_in_its_chain_and_one_without_does_not() {
+    let (content, mut zone) = small_zone();
+    let mut step = |zonemd: bool, serial: u32| {
+        let none = BTreeSet::new();
+        let soa = soa(0, 600);
+        let dnskey = rrset(Rtype::DNSKEY, 0);
+        let desired = |at: &Name| content.get(at).cloned().unwrap_or_default();
+        let renew = [(name("@"), Rtype::ZONEMD)].into();
+        let change =
+            Change { dirty: &none, desired: &desired, soa: &soa, dnskey: &dnskey, serial, zonemd, renew: &renew };
+        let plan = plan(&zone, &change);
+        let signatures = plan.puts.iter().filter(|put| put.needs_signature);
+        let signatures = signatures.map(|put| ((put.name.clone(), put.rrset.rtype), signature(&put.name, &put.rrset)));
+        zone = apply_version(&zone, &plan, &signatures.collect()).unwrap();
+        if zonemd {
+            zone.put(&name("@"), SignedRrset { rrset: rrset(Rtype::ZONEMD, serial as u8), rrsig: Some(vec![1]) });
+        }
+        let types = zone.rrset(&name("@"), Rtype::NSEC).unwrap().rdatas().next().unwrap().to_vec();
+        let with =
+            nsec_rdata(&name("a"), &[Rtype::NS, Rtype::SOA, Rtype::RRSIG, Rtype::NSEC, Rtype::DNSKEY, Rtype::ZONEMD]);
+        let without = nsec_rdata(&name("a"), &[Rtype::NS, Rtype::SOA, Rtype::RRSIG, Rtype::NSEC, Rtype::DNSKEY]);
+        assert_eq!(types, if zonemd { with } else { without });
+        (written(&plan), plan.deletes.clone())
+    };
+    let (apex, digest) = (String::from("z."), (name("@"), Rtype::ZONEMD));
+    assert_eq!(step(true, 2), (vec![(apex.clone(), Rtype::SOA), (apex.clone(), Rtype::NSEC)], vec![]));
+    assert_eq!(step(true, 3), (vec![(apex.clone(), Rtype::SOA)], vec![]), "what is put is put by whoever makes it");
+    assert_eq!(step(false, 4), (vec![(apex.clone(), Rtype::SOA), (apex, Rtype::NSEC)], vec![digest]));
 }
