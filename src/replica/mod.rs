@@ -250,8 +250,12 @@ impl Replica {
             }
             PeerMessage::HeadShare(bytes) => self.heads.receive_share(from, &bytes),
             PeerMessage::Head(bytes) => {
-                let mut effects = self.heads.receive_signed(from, &bytes, self.machine.progress().height);
+                let own_height = self.machine.progress().height;
+                let mut effects = self.heads.receive_signed(from, &bytes, own_height);
                 effects.extend(self.copy_if_far_behind());
+                if effects.is_empty() && self.sync.is_none() && !self.order.is_behind() {
+                    effects.extend(self.ask_for_what_is_signed(from, &bytes, own_height));
+                }
                 effects
             }
             PeerMessage::HeadQuery { height } => self.heads.answer(from, height),
@@ -269,6 +273,16 @@ impl Replica {
             }
             PeerMessage::StateRefusal { height } => self.copy(|sync, peers| sync.refused(from, height, peers)),
         }
+    }
+
+    /// A head beyond what was executed here, though nothing is known to be missing: in a cluster that is quiet nothing else tells
+    /// that there is a round more.
+    fn ask_for_what_is_signed(&mut self, from: ReplicaId, head: &[u8], own_height: u64) -> Vec<Effect> {
+        if SignedHead::from_bytes(head).is_none_or(|signed| signed.head.height <= own_height) {
+            return Vec::new();
+        }
+        let rest = self.order.ask_for_rest(from);
+        self.perform(rest)
     }
 
     /// Keeps an operation that passed the door until it is ordered.
