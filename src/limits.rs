@@ -364,6 +364,8 @@ pub const UDP_BATCH: usize = 32;
 pub const UDP_STOP_CHECK_MS: u64 = 200;
 /// Bytes of socket buffer asked for in each direction: a burst of some thousand queries.
 pub const UDP_SOCKET_BUFFER: usize = 4 * 1024 * 1024;
+/// Stream connections that wait to be accepted: as many as may be served.
+pub const DNS_BACKLOG: u32 = 1024;
 /// Stream connections served at once. At the limit the one longest without a query gives way.
 pub const MAX_DNS_CONNECTIONS: usize = 1024;
 /// Stream connections from one client address (an IPv6 client counts by its /64).

@@ -14,7 +14,7 @@
 //! 1 = "127.0.0.1:5325"
 //!
 //! [dns]                  # may be left out
-//! workers = 1            # threads that answer UDP
+//! workers = 1            # threads that answer UDP, and as many for all other transports
 //! rate_limit = 200       # responses a second to one network of clients and question; 0: no limit
 //! transfers = ["192.0.2.9", { network = "198.51.100.0/24", key = "transfer.example." }]
 //!                        # secondaries, which may have whole zones; with a key: if they sign with it

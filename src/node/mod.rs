@@ -5,7 +5,7 @@
 //! | core (one OS thread) | owns [`Replica`](crate::replica::Replica) and the store: input → effects → disk, links, views | bounded channel in |
 //! | links (tokio) | one task a link and direction | bounded queues, [`crate::peer`] |
 //! | DNS workers (OS threads) | UDP, one socket each | the published view |
-//! | DNS streams (tokio) | TCP, TLS, HTTPS, QUIC | the published view |
+//! | DNS streams (tokio, of their own) | TCP, TLS, HTTPS, QUIC | the published view |
 //! | HTTP (tokio) | the API | the published view and snapshot, the door |
 //!
 //! The core is the only writer. Readers see a [`View`](crate::store::view::View) and a

@@ -20,7 +20,7 @@ use super::pace::Pace;
 use super::scrub;
 use super::secondaries;
 use super::state_service::StateService;
-use super::transports;
+use super::transports::Transports;
 use crate::committee::ReplicaId;
 use crate::config::{ReplicaConfig, SecretBundle};
 use crate::crypto::bls::{HeadSecret, SealingSecret};
@@ -127,9 +127,10 @@ async fn serve(
     };
     let udp = dns::udp::UdpServer::start(config.listen.dns, config.dns_workers, &dns)
         .with_context(|| format!("cannot listen for DNS on {}", config.listen.dns))?;
-    let transports = transports::start(config, &dns).await?;
+    let transports = Transports::start(config, &dns)?;
     let notifying = secondaries::notify(&config.dns_secondaries, config.listen.dns.ip(), &dns, &readers).await?;
-    let http = transports::listen(config.listen.http, "HTTP").await?;
+    let http = tokio::net::TcpListener::bind(config.listen.http).await;
+    let http = http.with_context(|| format!("cannot listen for HTTP on {}", config.listen.http))?;
     let api = Api {
         me: config.id,
         network,
