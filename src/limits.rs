@@ -366,7 +366,7 @@ pub const UDP_STOP_CHECK_MS: u64 = 200;
 pub const UDP_SOCKET_BUFFER: usize = 4 * 1024 * 1024;
 /// Stream connections that wait to be accepted: as many as may be served.
 pub const DNS_BACKLOG: u32 = 1024;
-/// Stream connections served at once. At the limit the one longest without a query gives way.
+/// Stream connections served at once by each listener. At the limit clients have equal shares of them.
 pub const MAX_DNS_CONNECTIONS: usize = 1024;
 /// Stream connections from one client address (an IPv6 client counts by its /64).
 pub const MAX_DNS_CONNECTIONS_PER_CLIENT: usize = 128;

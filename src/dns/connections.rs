@@ -1,8 +1,11 @@
 //! The connections of one listener: how many there may be, of whom, and which gives way.
 //!
-//! What a client can hold is bounded: connections per client (an IPv6 client is a /64) and in all. At the limit in all, the
-//! connection longest without a query gives way, so idle ones, and handshakes that lead nowhere, never keep a client out.
+//! What a client can hold is bounded: connections per client (an IPv6 client is a /64) and in all. At the limit in all, clients
+//! have equal shares: who has his gets no more, and for who has not, a connection of the client that has most gives way, the
+//! one longest without a query. So clients that hold many, or come again as soon as they are cut off, keep out only each
+//! other; to keep out one that holds none takes as many addresses as there are places.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
@@ -100,11 +103,16 @@ impl Connections {
         F: Future<Output = ()> + Send + 'static,
     {
         let client = client_of(peer);
-        if self.clients.get(&client).is_some_and(|&count| count >= MAX_DNS_CONNECTIONS_PER_CLIENT) {
+        let held = self.clients.get(&client).copied().unwrap_or_default();
+        if held >= MAX_DNS_CONNECTIONS_PER_CLIENT {
             return;
         }
         if self.open.len() >= MAX_DNS_CONNECTIONS {
-            self.evict_idlest();
+            let share = (MAX_DNS_CONNECTIONS / self.clients.len()).max(1);
+            if held >= share {
+                return;
+            }
+            self.make_room();
         }
         let activity = Arc::new(Activity::new(self.start));
         let task = self.tasks.spawn(serve(Arc::clone(&activity)));
@@ -125,9 +133,12 @@ impl Connections {
         }
     }
 
-    fn evict_idlest(&mut self) {
-        let idlest = self.open.iter().min_by_key(|(_, open)| open.activity.last.load(Ordering::Relaxed));
-        if let Some((&id, open)) = idlest {
+    fn make_room(&mut self) {
+        let least_missed = self.open.iter().max_by_key(|(id, open)| {
+            let last = open.activity.last.load(Ordering::Relaxed);
+            (self.clients.get(&open.client), Reverse(last), Reverse(**id))
+        });
+        if let Some((&id, open)) = least_missed {
             open.task.abort();
             self.forget(id);
         }
@@ -171,6 +182,25 @@ mod tests {
         assert_eq!(connections.open.len(), MAX_DNS_CONNECTIONS);
         assert_eq!(connections.clients.values().sum::<usize>(), MAX_DNS_CONNECTIONS);
         assert!(!connections.clients.contains_key(&greedy));
+    }
+
+    #[tokio::test]
+    async fn clients_that_come_again_and_again_keep_out_only_each_other() {
+        let mut connections = Connections::default();
+        let attack = |connections: &mut Connections| {
+            for round in 0..20 * MAX_DNS_CONNECTIONS {
+                let peer = IpAddr::from([192, 0, 2, (round % 100) as u8]);
+                connections.admit(peer, |_| std::future::pending());
+            }
+        };
+        attack(&mut connections);
+        let quiet: IpAddr = "198.51.100.1".parse().unwrap();
+        for held in 1..=3 {
+            connections.admit(quiet, |_| std::future::pending());
+            attack(&mut connections);
+            assert_eq!(connections.clients[&quiet], held);
+        }
+        assert_eq!(connections.open.len(), MAX_DNS_CONNECTIONS);
     }
 
     #[test]

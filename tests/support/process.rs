@@ -65,9 +65,12 @@ pub fn signal(pid: u32, name: &str) {
 }
 
 pub fn is_running(pid: u32) -> bool {
-    // A zombie has ended; its parent has not looked yet.
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    status.lines().any(|line| line.starts_with("State:") && !line.contains('Z'))
+    // A zombie has ended; its parent has not looked yet. Until the last thread has, its files are locked.
+    let mut threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    threads.any(|thread| {
+        let status = std::fs::read_to_string(thread.path().join("status")).unwrap_or_default();
+        status.lines().any(|line| line.starts_with("State:") && !line.contains(['Z', 'X']))
+    })
 }
 
 /// How a command ended.
