@@ -30,7 +30,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::connections::{Activity, serve_connections};
 use super::query::freshness;
-use super::{Client, Replied, Server, Transport, query, seconds_now, tls};
+use super::{Client, Replied, Server, Transport, padding, query, seconds_now, tls};
 use crate::directory::name_ref::NameBuffer;
 use crate::limits::{
     DNS_STREAM_IDLE_SECONDS, DNS_STREAM_WRITE_SECONDS, MAX_HTTPS_CONNECTION_WINDOW, MAX_HTTPS_EARLY_RESETS,
@@ -142,10 +142,14 @@ where
     let (transport, now) = (Transport::Exchange, seconds_now());
     let client = Client::new(transport, client, now, settings);
     let mut answer = Vec::new();
-    if server.reply(&view, &message, query::parse(&message, &mut NameBuffer::default()), &client, &mut answer)
-        == Replied::Not
-    {
+    let mut name = NameBuffer::default();
+    let parsed = query::parse(&message, &mut name);
+    let is_padded = parsed.as_ref().is_ok_and(padding::is_asked);
+    if server.reply(&view, &message, parsed, &client, &mut answer) == Replied::Not {
         return Refused::NoQuery.response();
+    }
+    if is_padded {
+        padding::pad(&mut answer);
     }
     let age = format!("max-age={}", freshness(&answer).unwrap_or(0));
     let mut response = Response::new(Full::from(answer));

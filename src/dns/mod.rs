@@ -37,6 +37,7 @@ mod lookup;
 pub mod misbehave;
 pub mod notify;
 pub mod options;
+mod padding;
 pub mod query;
 pub mod quic;
 mod response;

@@ -177,10 +177,10 @@ pub(super) struct Reader<'m>(pub &'m [u8]);
 
 pub(super) struct Record<'m> {
     owner: &'m [u8],
-    rtype: Rtype,
+    pub rtype: Rtype,
     class: u16,
     ttl: [u8; 4],
-    rdata: &'m [u8],
+    pub rdata: &'m [u8],
 }
 
 impl<'m> Reader<'m> {

@@ -30,7 +30,7 @@ use super::certificates::Certificates;
 use super::connections::{Activity, Connections};
 use super::options::KEEPALIVE;
 use super::query::{Edns, HEADER};
-use super::{Client, Replied, Server, Transport, query, seconds_now, tls};
+use super::{Client, Replied, Server, Transport, padding, query, seconds_now, tls};
 use crate::directory::name_ref::NameBuffer;
 use crate::limits::{
     DNS_HANDSHAKE_SECONDS, DNS_STREAM_IDLE_SECONDS, DNS_STREAM_WRITE_SECONDS, MAX_QUERY, MAX_QUIC_INCOMING,
@@ -183,9 +183,13 @@ fn respond(framed: &[u8], address: IpAddr, server: &Server) -> Option<Vec<u8>> {
     }
     let view = server.view.load();
     let client = Client::new(Transport::Exchange, address, seconds_now(), &server.settings);
+    let is_padded = parsed.as_ref().is_ok_and(padding::is_asked);
     let mut answer = Vec::new();
     if server.reply(&view, message, parsed, &client, &mut answer) == Replied::Not {
         return None;
+    }
+    if is_padded {
+        padding::pad(&mut answer);
     }
     // An answer is never longer than a stream message; an altered one that is has no business here.
     let length = u16::try_from(answer.len()).ok()?;

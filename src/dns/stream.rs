@@ -23,20 +23,27 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::connections::{Activity, serve_connections};
 use super::transfer::{self, Transfer};
-use super::{Client, Replied, Server, Transport, query, seconds_now};
+use super::{Client, Replied, Server, Transport, padding, query, seconds_now};
 use crate::directory::name_ref::NameBuffer;
 use crate::limits::{
     DNS_STREAM_IDLE_SECONDS, DNS_STREAM_TOTAL_SECONDS, DNS_STREAM_WRITE_BUFFER, DNS_STREAM_WRITE_SECONDS,
     DNS_TRANSFER_SECONDS, MAX_QUERY,
 };
 
+/// Whether others can read what a stream carries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Privacy {
+    Plain,
+    Encrypted,
+}
+
 /// Serves one connection until the client ends it or oversteps a limit.
-pub async fn serve_stream<S>(mut stream: S, client: IpAddr, server: &Server, activity: &Activity)
+pub async fn serve_stream<S>(mut stream: S, client: IpAddr, server: &Server, activity: &Activity, privacy: Privacy)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let end = Instant::now() + Duration::from_secs(DNS_STREAM_TOTAL_SECONDS);
-    let mut pending = Pending::new(client);
+    let mut pending = Pending::new(client, privacy);
     // One timer, moved on: a timer of each read's own would be taken from the wheel and put there again.
     let mut give_up = pin!(sleep_until(end));
     loop {
@@ -98,12 +105,13 @@ struct Pending {
     /// The answer in the making.
     message: Vec<u8>,
     client: IpAddr,
+    privacy: Privacy,
 }
 
 impl Pending {
-    fn new(client: IpAddr) -> Self {
+    fn new(client: IpAddr, privacy: Privacy) -> Self {
         let incoming = Vec::with_capacity(2 + MAX_QUERY);
-        Self { incoming, outgoing: Vec::new(), message: Vec::new(), client }
+        Self { incoming, outgoing: Vec::new(), message: Vec::new(), client, privacy }
     }
 
     /// Whether a query is there, or a length that none may have.
@@ -142,9 +150,13 @@ impl Pending {
                 next = Next::Transfer(Box::new(transfer));
                 break;
             }
+            let is_padded = self.privacy == Privacy::Encrypted && parsed.as_ref().is_ok_and(padding::is_asked);
             if server.reply(&view, query, parsed, &client, message) == Replied::Not {
                 next = Next::Close;
                 break;
+            }
+            if is_padded {
+                padding::pad(message);
             }
             // An answer is never longer than a stream message; an altered one that is has no business here.
             let length = u16::try_from(message.len()).unwrap_or_default();
@@ -182,7 +194,7 @@ enum Next {
 pub async fn serve_tcp(listener: TcpListener, server: Server) {
     serve_connections(listener, |stream, client, activity| {
         let server = server.clone();
-        async move { serve_stream(stream, client, &server, &activity).await }
+        async move { serve_stream(stream, client, &server, &activity, Privacy::Plain).await }
     })
     .await;
 }
@@ -210,7 +222,9 @@ mod tests {
     fn connect() -> tokio::io::DuplexStream {
         let (client, stream) = tokio::io::duplex(4096);
         let (server, address) = (server_of(example_view()), IpAddr::from([192, 0, 2, 1]));
-        tokio::spawn(async move { serve_stream(stream, address, &server, &Activity::new(Instant::now())).await });
+        tokio::spawn(async move {
+            serve_stream(stream, address, &server, &Activity::new(Instant::now()), Privacy::Plain).await
+        });
         client
     }
 
@@ -311,7 +325,9 @@ mod tests {
             let server = Server { settings: settings.into(), transfers, ..server_of(example_view()) };
             let (mut client, stream) = tokio::io::duplex(4096);
             let address = IpAddr::from([192, 0, 2, 1]);
-            tokio::spawn(async move { serve_stream(stream, address, &server, &Activity::new(Instant::now())).await });
+            tokio::spawn(async move {
+                serve_stream(stream, address, &server, &Activity::new(Instant::now()), Privacy::Plain).await
+            });
             client.write_all(&framed(&Ask::new("example.", Rtype::AXFR).message())).await.unwrap();
             assert_eq!(Reply::read(&read_message(&mut client).await).rcode, expected);
         }

@@ -1,8 +1,9 @@
 //! DNS over TLS (RFC 7858, RFC 8310): the stream transport inside TLS 1.3 or 1.2, ALPN `dot`.
 //!
-//! All limits of [`super::stream`] hold; a handshake has seconds of its own. Zone transfers are XoT (RFC 9103) then, in TLS 1.3 alone. Clients
-//! that send no ALPN are served: RFC 7858 is older than its ALPN name. Resumption is by tickets (RFC 5077, RFC 8446
-//! §2.2), so that clients cost no memory between connections; early data is never taken: it can be replayed.
+//! All limits of [`super::stream`] hold; a handshake has seconds of its own. Zone transfers are XoT (RFC 9103) then, in TLS 1.3
+//! alone. Clients that send no ALPN are served: RFC 7858 is older than its ALPN name. Replies to padded queries are padded.
+//! Resumption is by tickets (RFC 5077, RFC 8446 §2.2), so that clients cost no memory between connections; early data is
+//! never taken: it can be replayed.
 //!
 //! `hickory-server` is passed over for TLS, HTTPS and QUIC as it is for TCP: its request handler is given an owned,
 //! decoded message and encodes the one that it gives back, allocating all along, while [`super::respond`] reads and writes
@@ -22,7 +23,7 @@ use tokio_rustls::server::TlsStream;
 use super::Server;
 use super::certificates::Certificates;
 use super::connections::serve_connections;
-use super::stream::serve_stream;
+use super::stream::{Privacy, serve_stream};
 use crate::limits::DNS_HANDSHAKE_SECONDS;
 
 /// DNS over TLS in ALPN (RFC 7301; IANA has it for RFC 7858).
@@ -56,7 +57,7 @@ pub async fn serve_tls(listener: TcpListener, acceptor: TlsAcceptor, server: Ser
             if let Some(stream) = handshake(&acceptor, stream).await {
                 let transfers = stream.get_ref().1.protocol_version() == Some(ProtocolVersion::TLSv1_3);
                 let server = Server { transfers, ..server };
-                serve_stream(stream, client, &server, &activity).await;
+                serve_stream(stream, client, &server, &activity, Privacy::Encrypted).await;
             }
         }
     })
@@ -97,7 +98,7 @@ mod tests {
         tokio::spawn(async move {
             let activity = Activity::new(Instant::now());
             if let Some(stream) = handshake(&acceptor, stream).await {
-                serve_stream(stream, address, &server_of(example_view()), &activity).await;
+                serve_stream(stream, address, &server_of(example_view()), &activity, Privacy::Encrypted).await;
             }
         });
         client
