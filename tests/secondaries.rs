@@ -154,19 +154,14 @@ fn single_spaced(text: &str) -> String {
     text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ") + "\n").collect()
 }
 
-/// Each owner makes its share of the updates, all at once.
-fn update(bed: &Testbed, updates: usize) {
-    thread::scope(|scope| {
-        for owner in OWNERS {
-            scope.spawn(move || {
-                for number in 0..updates / OWNERS.len() {
-                    let record = format!("www{} 300 A 192.0.2.{}", number % 5, number % 256);
-                    let command = format!("title set {owner}.{ZONE} --key {owner}.key");
-                    bed.run_with(&command, &[&record]).ok();
-                }
-            });
-        }
-    });
+/// Owners update their titles, sixteen at a time, until there were so many updates; each is answered before its owner goes on.
+fn update(bed: &Testbed, updates: u64) -> u64 {
+    let mut made = 0;
+    while made < updates {
+        let report = bed.json("bench update --concurrency 16 --seconds 5 --names 32", &[]);
+        made += report["runs"][0]["updates"].as_u64().expect("a number of updates");
+    }
+    made
 }
 
 #[test]
@@ -182,6 +177,7 @@ fn secondaries_follow_by_ixfr_alone_and_serve_what_validates() {
     for owner in OWNERS {
         bed.key(owner);
         bed.run(&format!("title register {owner}.{ZONE} --key {owner}.key")).ok();
+        bed.run_with(&format!("title set {owner}.{ZONE} --key {owner}.key"), &["www 300 A 192.0.2.9"]).ok();
     }
 
     steps.next("dig with the key, with another, and without");
@@ -219,7 +215,7 @@ fn secondaries_follow_by_ixfr_alone_and_serve_what_validates() {
 
     steps.next("many updates");
     let before = serial(bed.dns(1), ZONE);
-    update(&bed, updates);
+    let updates = update(&bed, updates);
     let last = in_step("both secondaries to follow");
     let versions = last.wrapping_sub(before);
     let logs = || format!("{}\n{}", nsd.said(), knot.said());
@@ -236,7 +232,7 @@ fn secondaries_follow_by_ixfr_alone_and_serve_what_validates() {
     for secondary in &secondaries {
         for owner in OWNERS {
             for question in
-                [format!("www0.{owner}.{ZONE} A"), format!("nobody.{owner}.{ZONE} A"), format!("{owner}.{ZONE} KEY")]
+                [format!("www.{owner}.{ZONE} A"), format!("nobody.{owner}.{ZONE} A"), format!("{owner}.{ZONE} KEY")]
             {
                 let [ours, theirs] = [bed.dns(1), secondary.port].map(|port| {
                     let said = dig(port, &format!("+dnssec +norecurse {question}"));
@@ -245,7 +241,7 @@ fn secondaries_follow_by_ixfr_alone_and_serve_what_validates() {
                 assert_eq!(ours, theirs, "{question}");
             }
         }
-        for (name, rtype) in [("www0.alice", "A"), ("nobody.bob", "A")] {
+        for (name, rtype) in [("www.alice", "A"), ("nobody.bob", "A")] {
             let name = format!("{name}.{ZONE}");
             let said = support::dns::delv_under(&bed, secondary.port, (ZONE, &key), &name, rtype);
             assert!(said.contains("fully validated"), "{said}");

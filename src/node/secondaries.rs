@@ -1,9 +1,9 @@
 //! What a replica does for those who serve its zones too: keys, the catalog, and word of each new version (NOTIFY, RFC 1996).
 //!
-//! Each secondary has a task and a socket of its own, so that none waits for another. A task tells of the versions that are
-//! published now, waits for the replies, and tells again what was not replied to, at distances that double; versions that
-//! come meanwhile are told of together, by the newest. Who does not reply in [`NOTIFY_TRIES`] tries is left alone until the next
-//! version: it asks by itself when the SOA record's refresh time is over.
+//! Each secondary has a task and a socket of its own, so that none waits for another; nor does a zone for another, which the
+//! secondary may not know. It is told of the version that is published now, and again if it does not reply, at distances that
+//! double; versions that come meanwhile are told of together, by the newest. A zone for which no reply came in [`NOTIFY_TRIES`]
+//! tries is left alone until its next version: the secondary asks by itself when the SOA record's refresh time is over.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -14,18 +14,17 @@ use rand_core::{OsRng, RngCore};
 use tokio::net::UdpSocket;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Duration, Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Duration, Instant, sleep_until};
 
+use super::clock;
 use crate::access::TsigKey;
 use crate::config::secondaries::Secondaries;
 use crate::config::tsig_keys;
 use crate::directory::name::Name;
-use crate::directory::zone::SignedZone;
 use crate::dns::notify::Notify;
-use crate::dns::{self, ViewHandle, catalog, seconds_now};
-use crate::limits::{MAX_QUERY, NOTIFY_BATCH, NOTIFY_DISTANCE, NOTIFY_TIMEOUT, NOTIFY_TRIES};
+use crate::dns::{self, catalog, seconds_now};
+use crate::limits::{MAX_QUERY, NOTIFY_BATCH, NOTIFY_DISTANCE_MS, NOTIFY_TIMEOUT, NOTIFY_TRIES};
 use crate::replica::genesis::Genesis;
-use crate::store::view::View;
 
 /// The keys in the file that the configuration names, if it has all that are wanted.
 fn keys(config: &Secondaries) -> anyhow::Result<Vec<Arc<TsigKey>>> {
@@ -68,7 +67,7 @@ pub async fn notify<T: Send + Sync + 'static>(
         let from = if from.is_ipv4() == notified.address.is_ipv4() { from } else { unspecified(notified.address) };
         let socket = UdpSocket::bind((from, 0)).await.with_context(|| format!("cannot send NOTIFY from {from}"))?;
         socket.connect(notified.address).await.with_context(|| format!("cannot notify {}", notified.address))?;
-        let secondary = Secondary { address: notified.address, socket, key, told: BTreeMap::new() };
+        let secondary = Secondary { address: notified.address, socket, key, zones: BTreeMap::new() };
         tasks.spawn(secondary.keep_told(server.clone(), exposed.clone()));
     }
     Ok(tasks)
@@ -78,77 +77,154 @@ fn unspecified(address: SocketAddr) -> IpAddr {
     if address.is_ipv4() { [0; 4].into() } else { [0; 16].into() }
 }
 
+/// The next of the moments at which all replicas tell of what is new, by their clocks: so a secondary that all of them tell has
+/// time between two versions. What comes after a pause is told at once.
+fn next_moment() -> Instant {
+    let passed = clock::now().0 % NOTIFY_DISTANCE_MS;
+    Instant::now() + Duration::from_millis(NOTIFY_DISTANCE_MS - passed)
+}
+
 struct Secondary {
     address: SocketAddr,
     socket: UdpSocket,
     key: Option<Arc<TsigKey>>,
-    /// The serials that it has replied to, or was told of in vain.
-    told: BTreeMap<Name, u32>,
+    zones: BTreeMap<Name, Told>,
+}
+
+/// What a secondary was told of one zone.
+struct Told {
+    /// The serial that it replied to, or was told of in vain.
+    serial: Option<u32>,
+    /// What it is being told, and the serial in that.
+    waiting: Option<(Notify, u32)>,
+    tries: u32,
+    /// It is not told again before.
+    next: Instant,
 }
 
 impl Secondary {
     async fn keep_told<T>(mut self, server: dns::Server, mut exposed: watch::Receiver<T>) {
-        let mut tries = 0;
-        loop {
-            let news = self.news(&server.view, server.settings.catalog.as_ref());
-            if news.is_empty() {
-                tries = 0;
-                if exposed.changed().await.is_err() {
-                    return;
-                }
-                continue;
-            }
-            let in_vain = self.tell(&news, NOTIFY_TIMEOUT * (1 << tries)).await;
-            tries += 1;
-            if in_vain.is_empty() {
-                tries = 0;
-                sleep(NOTIFY_DISTANCE).await;
-            } else if tries == NOTIFY_TRIES {
-                tries = 0;
-                tracing::warn!(secondary = %self.address, zones = in_vain.len(), "no reply to NOTIFY");
-                self.told.extend(in_vain);
-            }
-        }
-    }
-
-    /// Zones whose serial it was not told.
-    fn news(&self, view: &ViewHandle, catalog: Option<&View>) -> Vec<Arc<SignedZone>> {
-        let view = view.load();
-        let zones = view.zones.values().chain(catalog.into_iter().flat_map(|catalog| catalog.zones.values()));
-        let is_new =
-            |zone: &&Arc<SignedZone>| zone.serial().is_some() && self.told.get(zone.apex()).copied() != zone.serial();
-        zones.filter(is_new).take(NOTIFY_BATCH).cloned().collect()
-    }
-
-    /// Tells once of each of these, and takes replies until all are there or time is over. What was not replied to.
-    async fn tell(&mut self, zones: &[Arc<SignedZone>], patience: Duration) -> BTreeMap<Name, u32> {
-        let end = Instant::now() + patience;
-        let first = OsRng.next_u32() as u16;
-        let (mut waiting, mut unanswered) = (Vec::new(), BTreeMap::new());
-        for (at, zone) in (0u16..).zip(zones) {
-            let notify = Notify::new(zone, first.wrapping_add(at), self.key.as_ref(), seconds_now());
-            let (Some((notify, message)), Some(serial)) = (notify, zone.serial()) else { continue };
-            // Whether the secondary is there shows in its replies.
-            let _ = self.socket.send(&message).await;
-            unanswered.insert(zone.apex().clone(), serial);
-            waiting.push((notify, zone.apex().clone(), serial));
-        }
         let mut message = [0; MAX_QUERY];
-        while !unanswered.is_empty() {
-            match timeout_at(end, self.socket.recv(&mut message)).await {
-                Ok(Ok(length)) => {
-                    let now = seconds_now();
-                    let reply = |it: &&(Notify, _, _)| it.0.reply(&message[..length], now).is_some();
-                    if let Some((_, apex, serial)) = waiting.iter().find(reply) {
-                        unanswered.remove(apex);
-                        self.told.insert(apex.clone(), *serial);
-                    }
-                }
-                // Nobody listens there, the system was told: it may come.
-                Ok(Err(_)) => sleep_until(end).await,
-                Err(_) => break,
+        loop {
+            let wake = self.tell(&server).await;
+            tokio::select! {
+                received = self.socket.recv(&mut message) => match received {
+                    Ok(length) => self.take(&message[..length]),
+                    // Nobody listens there, as the system was told: one may come.
+                    Err(error) => tracing::debug!(secondary = %self.address, %error, "NOTIFY"),
+                },
+                changed = exposed.changed() => if changed.is_err() {
+                    return;
+                },
+                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
             }
         }
-        unanswered
+    }
+
+    /// Tells of what is due. When something else will be, if nothing changes.
+    async fn tell(&mut self, server: &dns::Server) -> Option<Instant> {
+        let (now, mut wake) = (Instant::now(), None::<Instant>);
+        let mut sooner = |at: Instant| wake = Some(wake.map_or(at, |wake| wake.min(at)));
+        let view = server.view.load_full();
+        let catalog = server.settings.catalog.iter().flat_map(|catalog| catalog.zones.values());
+        let mut sent = 0;
+        for zone in view.zones.values().chain(catalog) {
+            let untold = || Told { serial: None, waiting: None, tries: 0, next: now };
+            let told = self.zones.entry(zone.apex().clone()).or_insert_with(untold);
+            let Some(serial) = zone.serial().filter(|serial| told.serial != Some(*serial)) else { continue };
+            if now < told.next {
+                sooner(told.next);
+            } else if told.tries == NOTIFY_TRIES {
+                tracing::warn!(secondary = %self.address, zone = %zone.apex(), "no reply to NOTIFY");
+                *told = Told { serial: Some(serial), ..untold() };
+            } else if sent == NOTIFY_BATCH {
+                sooner(next_moment());
+            } else if let Some((notify, message)) =
+                Notify::new(zone, OsRng.next_u32() as u16, self.key.as_ref(), seconds_now())
+            {
+                // Whether the secondary is there shows in its reply.
+                let _ = self.socket.send(&message).await;
+                sent += 1;
+                told.next = now + NOTIFY_TIMEOUT * (1 << told.tries);
+                told.tries += 1;
+                told.waiting = Some((notify, serial));
+                sooner(told.next);
+            }
+        }
+        wake
+    }
+
+    fn take(&mut self, message: &[u8]) {
+        let now = seconds_now();
+        for told in self.zones.values_mut() {
+            if let Some((_, serial)) = told.waiting.take_if(|(notify, _)| notify.reply(message, now).is_some()) {
+                *told = Told { serial: Some(serial), waiting: None, tries: 0, next: next_moment() };
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arc_swap::ArcSwap;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::directory::rrset::{Rrset, Rtype};
+    use crate::directory::zone::{SignedRrset, SignedZone};
+    use crate::store::view::View;
+
+    fn zone(apex: &str, serial: u32) -> (Name, Arc<SignedZone>) {
+        let apex = Name::parse(apex, None).unwrap();
+        let soa = [&[0, 0], &serial.to_be_bytes()[..], &[0; 16]].concat();
+        let mut zone = SignedZone::new(apex.clone());
+        zone.put(&apex, SignedRrset { rrset: Rrset::new(Rtype::SOA, 60, vec![soa]), rrsig: None });
+        (apex, Arc::new(zone))
+    }
+
+    /// First label of the zone that the next NOTIFY is of, and the serial in it; replied to if `replies`.
+    async fn told(secondary: &UdpSocket, replies: bool) -> (u8, u32) {
+        let mut message = [0; 512];
+        let received = timeout(Duration::from_secs(60), secondary.recv_from(&mut message)).await;
+        let (length, from) = received.expect("a NOTIFY").unwrap();
+        let serial = u32::from_be_bytes(message[length - 20..length - 16].try_into().unwrap());
+        let label = message[13];
+        if replies {
+            message[2] |= 0x80;
+            secondary.send_to(&message[..length], from).await.unwrap();
+        }
+        (label, serial)
+    }
+
+    /// RFC 1996 §3.6; what is not replied to holds up nothing else.
+    #[tokio::test]
+    async fn each_version_is_told_until_there_is_a_reply() {
+        let secondary = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let config = Secondaries {
+            notify: vec![crate::config::secondaries::Notified { address: secondary.local_addr().unwrap(), key: None }],
+            ..Secondaries::default()
+        };
+        let view = |serials: [u32; 2]| View {
+            zones: [zone("a.", serials[0]), zone("b.", serials[1])].into(),
+            ..View::default()
+        };
+        let handle = Arc::new(ArcSwap::from_pointee(view([1, 1])));
+        let server = dns::Server::new(Arc::clone(&handle), dns::Settings::new("one", [7; 16]));
+        let (publish, exposed) = watch::channel(());
+        let _tasks = notify(&config, [127, 0, 0, 1].into(), &server, &exposed).await.unwrap();
+        // One that is never replied to, and one that always is.
+        assert_eq!(told(&secondary, false).await, (b'a', 1));
+        assert_eq!(told(&secondary, true).await, (b'b', 1));
+        for serial in 2..5 {
+            handle.store(Arc::new(view([1, serial])));
+            publish.send_replace(());
+            loop {
+                match told(&secondary, true).await {
+                    (b'b', told) if told == serial => break,
+                    other => assert_eq!(other, (b'a', 1)),
+                }
+            }
+        }
     }
 }
