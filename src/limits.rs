@@ -474,6 +474,8 @@ pub const STRAGGLERS_MS: u64 = 500;
 
 // --- replica ---
 
+/// Milliseconds by which a clock may be found ahead of agreed time: half of what a heartbeat may be late.
+pub const MAX_CLOCK_AHEAD_MS: u64 = 30_000;
 /// Operations in one block: bounds the work that one block can make everybody do.
 pub const MAX_OPERATIONS_PER_BLOCK: usize = 1024;
 /// Signature shares in one block. The genesis of a large zone needs thousands, in a few blocks.

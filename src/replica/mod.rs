@@ -111,6 +111,9 @@ pub struct Replica {
     commits: Vec<Commit>,
     /// The last block was empty because a quiet spell came before it.
     held_back: bool,
+    /// Height at which the local clock was last set beside agreed time, and by how many milliseconds it was ahead.
+    compared_at: u64,
+    ahead: u64,
     /// What each peer may still cost until the next tick.
     allowances: Allowances,
 }
@@ -166,6 +169,7 @@ impl Replica {
         let allowances = Allowances::new(public.committee.len());
         let heads = Heads::new(me, public.committee.clone(), public.network, public.epoch, head_keys, heads);
         let forgot = machine.progress().height == 0 && own_last != Some(0);
+        let compared_at = machine.progress().height;
         let mut replica = Self {
             me,
             public,
@@ -188,6 +192,8 @@ impl Replica {
             verifier,
             rng,
             held_back: false,
+            compared_at,
+            ahead: 0,
             allowances,
             #[cfg(test)]
             commits: Vec::new(),

@@ -1,5 +1,6 @@
 //! The next block: when it is due, and what it carries.
 
+use super::machine::Progress;
 use super::payload::Payload;
 use super::pool::Taken;
 use super::sealed::Opening;
@@ -7,8 +8,8 @@ use super::{Effect, Replica};
 use crate::codec;
 use crate::directory::Timestamp;
 use crate::limits::{
-    COST_OF_CERTIFICATE_SHARE, MAX_OPENINGS_PER_BLOCK, MAX_PAYLOAD, MAX_SHARES_PER_BLOCK, MAX_SIGNED_AT_ONCE,
-    MAX_UNUSED_NONCES, PAYLOAD_FOR_OPERATIONS, QUIET_MS, REPROPOSE_ROUNDS,
+    COST_OF_CERTIFICATE_SHARE, MAX_CLOCK_AHEAD_MS, MAX_OPENINGS_PER_BLOCK, MAX_PAYLOAD, MAX_SHARES_PER_BLOCK,
+    MAX_SIGNED_AT_ONCE, MAX_UNUSED_NONCES, PAYLOAD_FOR_OPERATIONS, QUIET_MS, REPROPOSE_ROUNDS,
 };
 use crate::signing::{KeyId, NonceBatch, ShareEntry};
 
@@ -20,6 +21,7 @@ impl Replica {
             return Vec::new();
         }
         self.answer_assignments();
+        self.compare_clocks(now);
         let due = self.is_due(now);
         let Some(round) = self.order.next_round() else { return Vec::new() };
         if !due {
@@ -38,12 +40,23 @@ impl Replica {
         agreed.is_none_or(|agreed| agreed.0.saturating_add(QUIET_MS) < now.0)
     }
 
+    /// Notes by how much the local clock is ahead of agreed time, when a commit brings one. It is not woken by its own clock
+    /// alone then: one that is fast would otherwise have everybody make rounds until agreed time has come as far, at each
+    /// heartbeat. While it catches up, agreed time is long ago; so this is bounded.
+    fn compare_clocks(&mut self, now: Timestamp) {
+        let Progress { height, agreed_time, .. } = self.machine.progress();
+        if height > self.compared_at {
+            self.compared_at = height;
+            self.ahead = now.0.saturating_sub(agreed_time.0).min(MAX_CLOCK_AHEAD_MS);
+        }
+    }
+
     /// Whether the next round is due.
     fn is_due(&self, now: Timestamp) -> bool {
         !self.pool.is_empty()
             || !self.outbox.is_empty()
             || !self.asked.is_empty()
-            || self.machine.has_work(now)
+            || self.machine.has_work(Timestamp(now.0.saturating_sub(self.ahead)))
             || self.heads.wants_round(now)
             || self.order.unfinished()
     }

@@ -1,6 +1,7 @@
 //! Signatures are renewed and hearts beat when they are due, and nobody does anything in between.
 
 use super::world::World;
+use crate::committee::ReplicaId;
 use crate::directory::name::Name;
 use crate::directory::rrset::Rtype;
 use crate::directory::zone::SignedZone;
@@ -55,6 +56,23 @@ fn a_heart_beats_when_it_is_due_and_all_is_quiet_in_between() {
                 (heartbeat::name(after.apex()).unwrap(), Rtype::TXT)
             ]
         );
+    }
+}
+
+#[test]
+fn a_replica_whose_clock_is_fast_wakes_nobody_before_the_time() {
+    let mut world = World::new(5, &[0, 1, 2, 3]);
+    world.fast = Some((ReplicaId(2), 20_000));
+    world.run_until_quiet();
+    for _ in 0..2 {
+        let last = heartbeat(&zone_of(&world, 0));
+        world.skip(10 * MINUTE - 15_000 - (world.now().0 - last.time.0));
+        let activity = world.activity;
+        world.run_for(12_000);
+        assert_eq!(world.activity, activity, "it was woken by its own clock");
+        world.run_until(|world| heartbeat(&zone_of(world, 0)).height > last.height);
+        world.run_until_quiet();
+        world.assert_agreement();
     }
 }
 

@@ -48,6 +48,8 @@ pub struct World {
     public: Arc<OrderPublic>,
     /// A replica that everything from and to comes so much later.
     laggard: Option<(ReplicaId, u64)>,
+    /// A replica whose clock is so many milliseconds fast.
+    pub fast: Option<(ReplicaId, u64)>,
     /// Messages sent, and batches written.
     pub activity: (u64, u64),
     rng: ChaCha20Rng,
@@ -89,6 +91,7 @@ impl World {
             seed,
             public: Arc::new(OrderPublic { depth, ..OrderPublic::clone(public) }),
             laggard: None,
+            fast: None,
             activity: (0, 0),
             rng: ChaCha20Rng::seed_from_u64(seed),
             now: START,
@@ -274,7 +277,8 @@ impl World {
         let Some(replica) = &mut self.nodes[id.index()].replica else { return };
         let effects = take(replica);
         self.perform(id, effects);
-        let now = Timestamp(self.now);
+        let fast = self.fast.filter(|(fast, _)| *fast == id).map_or(0, |(_, by)| by);
+        let now = Timestamp(self.now + fast);
         while let Some(replica) = &mut self.nodes[id.index()].replica {
             let effects = replica.advance(now);
             if effects.is_empty() {
