@@ -365,6 +365,8 @@ pub const UDP_BATCH: usize = 32;
 pub const UDP_STOP_CHECK_MS: u64 = 200;
 /// Bytes of socket buffer asked for in each direction: a burst of some thousand queries.
 pub const UDP_SOCKET_BUFFER: usize = 4 * 1024 * 1024;
+/// Descriptors that a replica takes beside those of clients: the database's files, links, and what listens.
+pub const DESCRIPTORS_BESIDE: usize = 1024;
 /// Stream connections that wait to be accepted: as many as may be served.
 pub const DNS_BACKLOG: u32 = 1024;
 /// Stream connections served at once by each listener. At the limit clients have equal shares of them.

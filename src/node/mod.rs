@@ -15,6 +15,7 @@ mod api;
 pub mod ceremony;
 mod clock;
 mod core;
+mod descriptors;
 mod metrics;
 pub mod pace;
 pub mod run;

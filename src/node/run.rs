@@ -16,6 +16,7 @@ use tokio::sync::{Semaphore, watch};
 use super::api::Api;
 use super::ceremony::GENESIS_FILE;
 use super::core::{Core, DAMAGED, Input, Published, Restart};
+use super::descriptors;
 use super::pace::Pace;
 use super::scrub;
 use super::secondaries;
@@ -70,6 +71,7 @@ async fn serve(
     conduct: Conduct,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
+    descriptors::provide(config);
     if conduct.lost_disk {
         begin_after_loss(home, &config.data)?;
     }
