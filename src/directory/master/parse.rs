@@ -76,7 +76,8 @@ impl<'a, 'b> Reader<'a, 'b> {
         let mut entries = Entries::new(text);
         while let Some(entry) = entries.next_entry().map_err(fail)? {
             let line = entry.line;
-            let first = entry.tokens.first().filter(|token| !token.quoted && token.text.starts_with('$'));
+            let first =
+                entry.tokens.first().filter(|token| !token.quoted && token.text.as_bytes().first() == Some(&b'$'));
             match first.map(|token| token.text.to_ascii_uppercase()).as_deref() {
                 Some("$INCLUDE") => self.include(&entry, file, &state, depth)?,
                 Some(directive) => state.directive(directive, &entry.tokens[1..]).map_err(|m| fail((line, m)))?,

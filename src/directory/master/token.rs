@@ -62,7 +62,10 @@ impl<'a> Entries<'a> {
                         return Ok(entry);
                     }
                 }
-                b' ' | b'\t' | b'\r' => self.skip(1),
+                b' ' | b'\t' | b'\r' => {
+                    let blanks = self.rest.bytes().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\r'));
+                    self.skip(blanks.count());
+                }
                 b';' => self.skip(self.rest.find('\n').unwrap_or(self.rest.len())),
                 b'(' if opened.is_some() => return Err((self.line, "( inside ( … ): remove one".into())),
                 b'(' => {
@@ -93,7 +96,7 @@ impl<'a> Entries<'a> {
     }
 
     fn token(&mut self) -> Result<Token<'a>, TokenError> {
-        if self.rest.starts_with('"') {
+        if self.rest.as_bytes().first() == Some(&b'"') {
             let end = self.closing_quote(1)?;
             let text = &self.rest[1..end];
             self.skip(end + 1);
