@@ -360,7 +360,7 @@ pub const DEFAULT_RATE_LIMIT: u32 = 200;
 /// Accounts of a worker's response rate limiting, 12 bytes each: networks that ask within a second.
 pub const RATE_ACCOUNTS: usize = 1 << 16;
 /// Datagrams taken and sent with one system call: enough to make the call cheap, little enough to stay in cache.
-pub const UDP_BATCH: usize = 32;
+pub const UDP_BATCH: usize = 64;
 /// Milliseconds after which an idle UDP worker looks whether it shall stop.
 pub const UDP_STOP_CHECK_MS: u64 = 200;
 /// Bytes of socket buffer asked for in each direction: a burst of some thousand queries.

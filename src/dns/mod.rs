@@ -14,6 +14,11 @@
 //! order. An answer allocates nothing unless it follows a CNAME: names lie on the stack, bytes go to the transport's
 //! buffer.
 //!
+//! Where the time of a query over UDP goes (a zone of 100,000 signed names, uniform questions, DO, one core at its limit, loopback; by
+//! `perf`): of 3,500 ns the kernel takes 2,900, three quarters of it to send. A server that sends back what it gets takes 3,100 in
+//! all with datagrams of 300 bytes. Of the other 600 about half is waiting for memory in [`lookup::fetch`], where all names of a
+//! batch wait together, 80 the searches that follow, 60 reading the query, and 60 copying; the rest is spread.
+//!
 //! `tests/differential` sets the answers beside NSD's and Knot's.
 //!
 //! Deviations, beside those that each file lists: SIG(0) of a query is not looked at, UPDATE and NOTIFY get NOTIMP.

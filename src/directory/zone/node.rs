@@ -68,9 +68,9 @@ impl Node {
     }
 
     /// Reads a byte of each of its first `lines` of cache; what it gives means nothing.
-    pub fn touch(&self, lines: usize) -> u8 {
+    pub fn touch(&self, lines: usize) -> u64 {
         const LINE: usize = 64;
-        self.0.iter().step_by(LINE).take(lines).fold(0, |sum, byte| sum ^ byte)
+        self.0.iter().step_by(LINE).take(lines).fold(0, |sum, byte| sum ^ u64::from(*byte))
     }
 }
 
