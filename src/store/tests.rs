@@ -120,6 +120,21 @@ fn log_file(path: &Path) -> PathBuf {
     files.filter(|path| path.extension().is_some_and(|extension| extension == "log")).max().unwrap()
 }
 
+/// A database as it is when its process dies after `history`, and how much of its log was durable then.
+fn crashed(history: Vec<(Batch, Durability)>) -> (TempDir, u64) {
+    let directory = tempfile::tempdir().unwrap();
+    let mut store = RocksStore::create(directory.path(), NETWORK, b"genesis").unwrap();
+    let log = log_file(directory.path());
+    let mut durable_length = fs::metadata(&log).unwrap().len();
+    for (batch, durability) in history {
+        store.commit(batch, durability).unwrap();
+        if durability == Durability::Sync {
+            durable_length = fs::metadata(&log).unwrap().len();
+        }
+    }
+    (copy(directory.path()), durable_length)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -158,17 +173,7 @@ proptest! {
         history in history(), cut in any::<prop::sample::Index>(),
     ) {
         let (models, durable) = models(&history);
-        let directory = tempfile::tempdir().unwrap();
-        let mut store = RocksStore::create(directory.path(), NETWORK, b"genesis").unwrap();
-        let log = log_file(directory.path());
-        let mut durable_length = fs::metadata(&log).unwrap().len();
-        for (batch, durability) in history {
-            store.commit(batch, durability).unwrap();
-            if durability == Durability::Sync {
-                durable_length = fs::metadata(&log).unwrap().len();
-            }
-        }
-        let crashed = copy(directory.path());
+        let (crashed, durable_length) = crashed(history);
         let log = log_file(crashed.path());
         let full_length = fs::metadata(&log).unwrap().len();
         let length = durable_length + cut.index((full_length - durable_length) as usize + 1) as u64;
@@ -186,17 +191,7 @@ proptest! {
         tail in prop::collection::vec(0u8..140, 0..40),
     ) {
         let (models, durable) = models(&history);
-        let directory = tempfile::tempdir().unwrap();
-        let mut store = RocksStore::create(directory.path(), NETWORK, b"genesis").unwrap();
-        let log = log_file(directory.path());
-        let mut durable_length = fs::metadata(&log).unwrap().len();
-        for (batch, durability) in history {
-            store.commit(batch, durability).unwrap();
-            if durability == Durability::Sync {
-                durable_length = fs::metadata(&log).unwrap().len();
-            }
-        }
-        let crashed = copy(directory.path());
+        let (crashed, durable_length) = crashed(history);
         let log = log_file(crashed.path());
         let mut bytes = fs::read(&log).unwrap();
         bytes.extend(tail);
