@@ -117,6 +117,8 @@ impl Args {
         world.round(self.titles, self.titles)?;
         bar.inc(self.titles);
         world.wait(|world| world.position(AWAY) == world.submitted)?;
+        // It is to go on serving the zone's first version, so it has to have it.
+        world.wait(|world| still_serves(&world.shown[AWAY.index()]))?;
         world.stop(AWAY)?;
 
         let began = Instant::now();
