@@ -3,6 +3,7 @@
 //! The encoding is postcard's. A value is accepted only if encoding it again gives the bytes it came from, so that a
 //! digest of the bytes is a digest of the value: `accept(b)` implies `encode(decode(b)) = b`.
 
+use postcard::ser_flavors::Flavor;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -27,10 +28,35 @@ pub fn decode<T: Serialize + DeserializeOwned>(bytes: &[u8], limit: usize) -> Re
         return Err(CodecError::TooLong { length: bytes.len(), limit });
     }
     let value: T = postcard::from_bytes(bytes).map_err(|_| CodecError::Malformed)?;
-    if encode(&value) != bytes {
-        return Err(CodecError::NotCanonical);
+    match strip(&value, bytes) {
+        Some([]) => Ok(value),
+        _ => Err(CodecError::NotCanonical),
     }
-    Ok(value)
+}
+
+/// What follows in `bytes` after the encoding of `value`, if they begin with it.
+pub fn strip<'a, T: Serialize>(value: &T, bytes: &'a [u8]) -> Option<&'a [u8]> {
+    postcard::serialize_with_flavor(value, Expected(bytes)).ok()
+}
+
+/// Compares what is encoded with bytes that are there, and gives those that are left.
+struct Expected<'a>(&'a [u8]);
+
+impl<'a> Flavor for Expected<'a> {
+    type Output = &'a [u8];
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.try_extend(&[byte])
+    }
+
+    fn try_extend(&mut self, encoded: &[u8]) -> postcard::Result<()> {
+        self.0 = self.0.strip_prefix(encoded).ok_or(postcard::Error::SerializeBufferFull)?;
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<&'a [u8]> {
+        Ok(self.0)
+    }
 }
 
 #[cfg(test)]
@@ -44,6 +70,17 @@ mod tests {
         // The same number with a padded varint, and trailing bytes.
         assert_eq!(decode::<u32>(&[0x87, 0x00], 100), Err(CodecError::NotCanonical));
         assert_eq!(decode::<u32>(&[7, 0], 100), Err(CodecError::NotCanonical));
+    }
+
+    #[test]
+    fn what_follows_an_encoding_is_told_apart_from_what_does_not_begin_with_it() {
+        let value = (300u32, "title".to_string());
+        let bytes = [encode(&value), vec![1, 2]].concat();
+        assert_eq!(strip(&value, &bytes), Some(&[1, 2][..]));
+        for cut in 0..bytes.len() - 2 {
+            assert_eq!(strip(&value, &bytes[..cut]), None, "{cut}");
+        }
+        assert_eq!(strip(&(301u32, "title"), &bytes), None);
     }
 
     #[test]

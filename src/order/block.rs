@@ -150,16 +150,15 @@ impl VerifiedBlock {
         Ok(block)
     }
 
-    /// The name that `bytes` claim, without any check but that they decode: to know a block held already before paying
-    /// for its verification.
+    /// The name that `bytes` claim, read off their first fields and without any check: to know a block held already before
+    /// paying for its decoding and verification.
     pub fn peek(public: &OrderPublic, bytes: &[u8]) -> Option<BlockRef> {
         if bytes.len() > MAX_BLOCK {
             return None;
         }
-        let wire: Wire = postcard::from_bytes(bytes).ok()?;
+        let ((_epoch, round, author), _) = postcard::take_from_bytes::<(u64, u64, ReplicaId)>(bytes).ok()?;
         let signed = bytes.len().checked_sub(SIGNATURE_BYTES)?;
-        let digest = digest(public, &bytes[..signed]);
-        Some(BlockRef { round: wire.header.round, author: wire.header.author, digest })
+        Some(BlockRef { round, author, digest: digest(public, &bytes[..signed]) })
     }
 
     /// The bytes of a block with this header, signed, and valid or not: that is for those who receive them to find out.
@@ -183,12 +182,13 @@ impl VerifiedBlock {
         }
         let wire: Wire = postcard::from_bytes(&bytes).map_err(|_| BlockFault::Encoding)?;
         // The payload and the signature stand in the bytes as they are; what can be encoded in another way comes before.
-        let before = codec::encode(&(&wire.header, wire.payload.0.len() as u64));
-        let payload = before.len()..before.len() + wire.payload.0.len();
-        let signed = payload.end;
-        if !bytes.starts_with(&before) || bytes.len() != signed + SIGNATURE_BYTES {
+        let length = wire.payload.0.len();
+        let rest = codec::strip(&(&wire.header, length as u64), &bytes).ok_or(BlockFault::Encoding)?;
+        if rest.len() != length + SIGNATURE_BYTES {
             return Err(BlockFault::Encoding);
         }
+        let signed = bytes.len() - SIGNATURE_BYTES;
+        let payload = signed - length..signed;
         let (header, signature) = (wire.header, wire.signature);
         let digest = digest(public, &bytes[..signed]);
         Ok((Self { header, digest, bytes, payload }, signature))

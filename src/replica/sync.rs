@@ -261,7 +261,14 @@ impl Sync {
         for peer in late {
             self.give_up(peer);
         }
-        self.ask(peers)
+        self.go_on(peers)
+    }
+
+    /// What is next, or that nothing is: every way that a job ends comes by here.
+    fn go_on(&mut self, peers: ReplicaSet) -> Vec<Step> {
+        let mut steps = self.ask(peers);
+        steps.extend(self.finish());
+        steps
     }
 
     /// Gives each idle peer something to do.
@@ -371,8 +378,7 @@ impl Sync {
                 vec![Step::Fault { culprit: from, what }]
             }
         };
-        steps.extend(self.ask(peers));
-        steps.extend(self.finish());
+        steps.extend(self.go_on(peers));
         steps
     }
 
@@ -381,7 +387,7 @@ impl Sync {
         if height == self.signed.head.height && self.jobs.contains_key(&from) {
             self.give_up(from);
         }
-        self.ask(peers)
+        self.go_on(peers)
     }
 
     fn take_manifest(&mut self, bytes: &[u8]) -> Result<Option<Batch>, String> {
@@ -473,15 +479,14 @@ impl Sync {
         if !batch.is_empty() {
             steps.push(Step::Stage(batch));
         }
-        steps.extend(self.ask(peers));
-        steps.extend(self.finish());
+        steps.extend(self.go_on(peers));
         steps
     }
 
     fn finish(&mut self) -> Option<Step> {
         let all = self.layout.is_some() && self.waiting.is_empty() && self.jobs.is_empty() && self.frontier.is_empty();
-        self.finished = all;
-        all.then_some(Step::Adopt)
+        let told = std::mem::replace(&mut self.finished, all);
+        (all && !told).then_some(Step::Adopt)
     }
 }
 

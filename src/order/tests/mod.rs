@@ -84,6 +84,18 @@ impl Keys {
     }
 }
 
+/// A block for tests that need one to pass on.
+pub(crate) fn some_block(round: u64, author: ReplicaId) -> (Arc<OrderPublic>, Arc<VerifiedBlock>) {
+    let keys = Keys::new(4, WaveLength::Four, 60);
+    let parents: Vec<BlockRef> = keys
+        .public
+        .committee
+        .ids()
+        .map(|author| BlockRef { round: round - 1, author, digest: hash("parent", &[]) })
+        .collect();
+    (Arc::clone(&keys.public), keys.block(round, author, &parents, b""))
+}
+
 pub(super) fn r(id: u8) -> ReplicaId {
     ReplicaId(id)
 }

@@ -6,6 +6,7 @@ use rand_core::{RngCore, SeedableRng};
 use super::*;
 use crate::crypto::bls::HeadSignature;
 use crate::directory::Timestamp;
+use crate::order::tests::some_block;
 use crate::replica::heads::Head;
 use crate::store::memory::MemoryStore;
 use crate::store::{Durability, Store};
@@ -231,6 +232,35 @@ fn an_answer_to_another_question_changes_nothing() {
         true
     };
     assert!(copy(21, usize::MAX, elsewhere).0.is_empty());
+}
+
+/// The one who was asked for the last block says nothing; another, who was not asked, sends it. Found by the simulator as a
+/// replica that had copied everything and waited for ever, with nothing left to ask for.
+#[test]
+fn a_copy_ends_when_the_last_to_be_asked_says_nothing_and_nothing_is_missing() {
+    let (public, block) = some_block(1000, ReplicaId(3));
+    let settled =
+        Row::put(Table::Emitted, [&1000u64.to_be_bytes()[..], &[3], &block.reference().digest.0].concat(), Vec::new());
+    let (store, signed) = after(MemoryStore::create(Digest::ZERO, b""), 7, vec![settled]);
+    let server = StateServer::new(store).unwrap();
+    let peers: ReplicaSet = (0..4).map(ReplicaId).collect();
+    let (mut sync, _) = Sync::begin(ME, signed);
+    let mut steps = sync.ask(peers);
+    let silent = loop {
+        let Some(Step::Send { to, message }) = steps.pop() else { panic!("{steps:?}") };
+        let PeerMessage::StateQuery { height, part } = message else { break to };
+        let PeerMessage::StateAnswer { bytes, .. } = answer(Some(&server), height, part).unwrap() else {
+            panic!("not an answer")
+        };
+        steps = sync.receive(to, height, part, &bytes, peers);
+    };
+    let other = peers.iter().find(|&peer| peer != ME && peer != silent).unwrap();
+    let steps = sync.receive_blocks(other, &[block.bytes().to_vec()], &public, peers);
+    assert!(matches!(steps[..], [Step::Stage(_)]), "{steps:?}");
+    let ends = (0..2 * SYNC_PATIENCE).find_map(|_| sync.tick(peers).pop());
+    assert!(matches!(ends, Some(Step::Adopt)), "{ends:?}");
+    // Once: what comes later does not make the shell adopt again.
+    assert!(sync.tick(peers).is_empty() && sync.refused(silent, 7, peers).is_empty());
 }
 
 #[test]
