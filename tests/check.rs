@@ -21,6 +21,16 @@ fn check(bed: &Testbed, more: &[&str]) -> (i32, String, Vec<String>) {
     (run.code, said["verdict"].as_str().unwrap().to_owned(), verdicts)
 }
 
+/// Height and root of the signed head of each server.
+fn heads(bed: &Testbed) -> Vec<Option<(u64, String)>> {
+    let said: serde_json::Value = serde_json::from_str(&bed.run(&format!("check {ZONE} --json")).out).unwrap();
+    let head = |server: &serde_json::Value| {
+        let head = &server["signed_head"];
+        Some((head["height"].as_u64()?, head["root"].as_str()?.to_owned()))
+    };
+    said["servers"].as_array().unwrap().iter().map(head).collect()
+}
+
 #[track_caller]
 fn expect(bed: &Testbed, more: &[&str], code: i32, verdict: &str, each: &[&str]) {
     eventually(verdict, || {
@@ -57,6 +67,12 @@ fn lagging_and_silent_replicas_are_found() {
     assert_eq!(table.matches("healthy").count(), 4, "{table}");
     assert!(table.lines().next().is_some_and(|header| header.contains("heartbeat")), "{table}");
 
+    eventually("one head of all", || {
+        let heads = heads(&bed);
+        let alike = heads.iter().all(|head| head.is_some() && *head == heads[0]);
+        if alike { Ok(()) } else { Err(format!("{heads:?}")) }
+    });
+
     steps.next("a replica that runs no more");
     bed.kill_replica(3);
     expect(&bed, &[], 4, "silent", &["healthy", "healthy", "healthy", "silent"]);
@@ -70,6 +86,8 @@ fn lagging_and_silent_replicas_are_found() {
     expect(&bed, &[], 5, "lagging", &["healthy", "healthy", "healthy", "lagging"]);
     let shown = bed.run(&format!("check {ZONE}"));
     assert!(shown.code == 5 && shown.out.contains(" is published"), "{shown:?}");
+    let heads = heads(&bed);
+    assert!(heads[3].is_some() && heads[3] < heads[0] && heads[0].is_some(), "{heads:?}");
 
     steps.next("a server of no cluster");
     let nobody = format!("127.0.0.1:{}", bed.ports.base + 180);

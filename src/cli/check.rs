@@ -23,16 +23,18 @@ Examples:
   torrens check names.example. --trust cluster.toml --server 192.0.2.1:53
 
 All replicas are asked for the zone's SOA record and heartbeat over DNS, verified here under the zone's key, and over HTTP
-how far they have come by their own word. With --server, secondaries are compared with them.
+their newest signed head, with the root over their state, and how far they have come by their own word. With --server,
+secondaries are compared with them.
 
 healthy      shows the newest version, with a fresh heartbeat
 silent       does not answer
 lagging      what it shows is proven, but old; if all lag, the cluster stands still
 withholding  answers, but does not show what it says it has
-forging      shows what the zone's key did not sign, or denies what others prove
+forging      shows what the zone's or the cluster's key did not sign, or denies what others prove
+divergent    its signed head and another's are of no one order: stop, and keep the output as evidence
 
-Exit codes: 0 all are healthy; of the others the worst: 4 silent, 5 lagging, 6 withholding, 7 forging; 2 wrong usage or
-input file")]
+Exit codes: 0 all are healthy; of the others the worst: 4 silent, 5 lagging, 6 withholding, 7 forging, 8 divergent; 2 wrong
+usage or input file")]
 pub struct Args {
     /// A zone of the cluster
     #[arg(value_name = "ZONE", value_parser = absolute_name)]
@@ -70,16 +72,18 @@ fn exit(verdict: Verdict) -> Exit {
         Verdict::Lagging => Exit::Lagging,
         Verdict::Withholding => Exit::Withholding,
         Verdict::Forging => Exit::Forging,
+        Verdict::Divergent => Exit::Divergent,
     }
 }
 
 fn text(findings: &[Finding], now: Timestamp) -> String {
-    let header = ["server", "verdict", "serial", "heartbeat", "age", "height", "signed for", "own word", "why"];
+    let header =
+        ["server", "verdict", "serial", "heartbeat", "age", "height", "signed for", "signed head", "own word", "why"];
     table(header, findings.iter().map(|finding| row(finding, now)))
 }
 
-fn row(finding: &Finding, now: Timestamp) -> [String; 9] {
-    let Finding { server, verdict, why, shown, word } = finding;
+fn row(finding: &Finding, now: Timestamp) -> [String; 10] {
+    let Finding { server, verdict, why, shown, word, head } = finding;
     let dash = || "-".to_owned();
     let beat = shown.and_then(|shown| shown.heartbeat);
     [
@@ -90,6 +94,7 @@ fn row(finding: &Finding, now: Timestamp) -> [String; 9] {
         beat.map_or_else(dash, |beat| format!("{} s", age(beat.time, now))),
         beat.map_or_else(dash, |beat| beat.height.to_string()),
         shown.map_or_else(dash, |shown| format!("{} s", left(shown.expiration, now))),
+        head.map_or_else(dash, |head| format!("height {}", head.height)),
         word.map_or_else(dash, |word| format!("height {}", word.height)),
         why.clone(),
     ]
@@ -106,7 +111,7 @@ fn left(expiration: u32, now: Timestamp) -> i32 {
 
 fn to_json(zone: &Name, verdict: Verdict, findings: &[Finding], now: Timestamp) -> Value {
     let server = |finding: &Finding| {
-        let Finding { server, verdict, why, shown, word } = finding;
+        let Finding { server, verdict, why, shown, word, head } = finding;
         json!({
             "server": server.label,
             "dns": server.dns.to_string(),
@@ -119,6 +124,12 @@ fn to_json(zone: &Name, verdict: Verdict, findings: &[Finding], now: Timestamp) 
                 "time": beat.time.seconds(),
                 "interval": beat.interval,
                 "age_seconds": age(beat.time, now),
+            })),
+            "signed_head": head.map(|head| json!({
+                "height": head.height,
+                "agreed_time": head.agreed_time,
+                "position": head.position,
+                "root": head.root.to_string(),
             })),
             "own_word": word.map(|word| json!({
                 "height": word.height,

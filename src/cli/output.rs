@@ -22,6 +22,7 @@ pub enum Exit {
     Lagging = 5,
     Withholding = 6,
     Forging = 7,
+    Divergent = 8,
 }
 
 impl Exit {

@@ -11,7 +11,7 @@ use clap::Parser;
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::client::cluster::tests::sealing_key;
+use crate::client::cluster::tests::{head_key, sealing_key};
 use crate::client::cluster::{Cluster, Replica, Zone};
 use crate::committee::{Committee, ReplicaId};
 use crate::crypto::digest::Digest;
@@ -165,6 +165,10 @@ impl Backend for Honest {
         self.answer(|_| Some(CertificateReport { der: pem.1.as_bytes().to_vec() }))
     }
 
+    fn head(&self) -> Option<HeadReport> {
+        None
+    }
+
     fn status(&self) -> Answer<StatusReport> {
         let zones = vec![ZoneStatus { zone: name("names.example."), serial: 2026112103, names: 12 }];
         let misdeed = Misdeed { culprit: 2, round: 9, what: "equivocation".into(), proven: true };
@@ -224,6 +228,10 @@ impl Backend for Liar {
         Answer { height: u64::MAX, agreed_time: Timestamp(0), body: Some(CertificateReport { der: vec![0] }) }
     }
 
+    fn head(&self) -> Option<HeadReport> {
+        None
+    }
+
     fn status(&self) -> Answer<StatusReport> {
         let mut answer = self.0.status();
         answer.body.cluster.zones[0].serial = 1;
@@ -280,6 +288,7 @@ impl Scene {
             zones: vec![Zone { name: name("names.example."), dnskey: [1; 32] }],
             ca: "ca.pem".into(),
             sealing: sealing_key().0.key(),
+            heads: head_key().0.key(),
         };
         fs::write(folder.join("cluster.toml"), cluster.to_toml()).unwrap();
         fs::write(folder.join("ca.pem"), include_str!("testdata/ca.pem")).unwrap();

@@ -1,17 +1,19 @@
 //! Whether the servers of a zone show what the cluster agreed on, lately: all are asked, nobody is believed.
 //!
 //! Of each server the SOA record and the heartbeat ([`crate::signing::heartbeat`]) are asked for over DNS, and verified under
-//! the zone's key; of a replica also how far it has come by its own word, over HTTP. The newest proven version is the measure
-//! for the others: what was signed once cannot be taken back, and no server can make it up. So a server is found
+//! the zone's key; of a replica also its newest signed head ([`super::head`]), which names the root over its whole state, and how
+//! far it has come by its own word, over HTTP. The newest proven version and head are the measure for the others: what was
+//! signed once cannot be taken back, and no server can make it up. So a server is found
 //!
+//! * **divergent**: its signed head and another's are of no one order: the cluster signed two states;
 //! * **forging**: it shows what was not signed, or denies what others prove;
 //! * **withholding**: it answers, and knows more by its own word than it shows; or serves nothing of the zone;
-//! * **lagging**: what it shows is proven, and old: another shows a newer version, or the next heartbeat is overdue, or a
-//!   signature has expired. If all lag, the cluster stands still;
+//! * **lagging**: what it shows is proven, and old: another shows a newer version or head, or the next heartbeat is overdue, or
+//!   a signature has expired. If all lag, the cluster stands still;
 //! * **silent**: no answer at all.
 //!
-//! Versions reach the replicas within milliseconds of each other; whoever is behind by serial is asked once more a moment
-//! later before anything is said of it.
+//! Versions and heads reach the replicas within milliseconds of each other; whoever is behind is asked once more a moment
+//! later before anything is said of it. Who shows no signed head of its own accord, though it answers, is behind as well.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -20,6 +22,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 
 use super::cluster::Zone;
+use super::head::{self, HeadReply};
 use super::question::{Proven, Reply, ask};
 use super::transport::Transport;
 use super::{Client, Cluster};
@@ -28,6 +31,7 @@ use crate::directory::Timestamp;
 use crate::directory::name::Name;
 use crate::directory::rrset::Rtype;
 use crate::limits::{CHECK_AGAIN_MS, HEARTBEAT_GRACE, MAX_ANSWER, REQUEST_TIMEOUT_MS};
+use crate::replica::heads::Head;
 use crate::replica::report::{Answer, StatusReport};
 use crate::signing::heartbeat::{self, Heartbeat};
 
@@ -48,6 +52,8 @@ pub struct Observation {
     pub heartbeat: Reply,
     /// Over HTTP, if it answered.
     pub word: Option<Word>,
+    /// Over HTTP.
+    pub head: HeadReply,
 }
 
 /// What a replica says of itself.
@@ -76,6 +82,7 @@ pub enum Verdict {
     Lagging,
     Withholding,
     Forging,
+    Divergent,
 }
 
 impl Verdict {
@@ -86,6 +93,7 @@ impl Verdict {
             Self::Lagging => "lagging",
             Self::Withholding => "withholding",
             Self::Forging => "forging",
+            Self::Divergent => "divergent",
         }
     }
 }
@@ -99,6 +107,8 @@ pub struct Finding {
     pub why: String,
     pub shown: Option<Shown>,
     pub word: Option<Word>,
+    /// Its newest signed head, if it proved one.
+    pub head: Option<Head>,
 }
 
 /// The replicas of a cluster, as servers of its zones.
@@ -114,45 +124,44 @@ pub fn replicas(cluster: &Cluster) -> Vec<Server> {
 impl Client {
     /// Asks all servers about a zone, and says what is found of each, in their order. `now` is the local clock.
     pub async fn check(&self, zone: &Zone, servers: Vec<Server>, now: impl Fn() -> Timestamp) -> Vec<Finding> {
-        let mut observations = observe_all(&self.transport, zone, &servers).await;
-        let newest = newest_serial(&observations);
-        let behind =
-            |seen: &Observation| shown(seen).is_some_and(|shown| newest.is_some_and(|it| is_older(shown.serial, it)));
+        let mut observations = self.observe_all(zone, &servers).await;
+        let newest = Newest::of(&observations);
+        let behind = |seen: &Observation| newest.is_ahead_of(shown(seen)) || newest.has_head_above(seen);
         if observations.iter().any(behind) {
             tokio::time::sleep(Duration::from_millis(CHECK_AGAIN_MS)).await;
             for (seen, server) in observations.iter_mut().zip(&servers) {
                 if behind(seen) {
-                    *seen = observe(&self.transport, zone, server).await;
+                    *seen = observe(&self.transport, &self.cluster, zone, server).await;
                 }
             }
         }
         judge(newest, &observations, servers, now())
     }
-}
 
-/// All at once; in their order.
-async fn observe_all(transport: &Transport, zone: &Zone, servers: &[Server]) -> Vec<Observation> {
-    let mut tasks = tokio::task::JoinSet::new();
-    for (at, server) in servers.iter().cloned().enumerate() {
-        let (transport, zone) = (transport.clone(), zone.clone());
-        tasks.spawn(async move { (at, observe(&transport, &zone, &server).await) });
+    /// All at once; in their order.
+    async fn observe_all(&self, zone: &Zone, servers: &[Server]) -> Vec<Observation> {
+        let mut tasks = tokio::task::JoinSet::new();
+        for (at, server) in servers.iter().cloned().enumerate() {
+            let (transport, cluster, zone) = (self.transport.clone(), self.cluster.clone(), zone.clone());
+            tasks.spawn(async move { (at, observe(&transport, &cluster, &zone, &server).await) });
+        }
+        tasks.join_all().await.into_iter().collect::<BTreeMap<_, _>>().into_values().collect()
     }
-    tasks.join_all().await.into_iter().collect::<BTreeMap<_, _>>().into_values().collect()
 }
 
-async fn observe(transport: &Transport, zone: &Zone, server: &Server) -> Observation {
+async fn observe(transport: &Transport, cluster: &Cluster, zone: &Zone, server: &Server) -> Observation {
     let key = PublicKey(zone.dnskey);
     // Its word first: what it knows before it is asked to show it.
-    let word = match &server.api {
-        Some(api) => ask_word(transport, api, &zone.name).await,
-        None => None,
+    let (word, head) = match &server.api {
+        Some(api) => (ask_word(transport, api, &zone.name).await, head::ask(transport, api, cluster).await),
+        None => (None, HeadReply::Silent),
     };
     let soa = ask(server.dns, &zone.name, &key, &zone.name, Rtype::SOA).await;
     let heartbeat = match heartbeat::name(&zone.name) {
         Some(name) if soa != Reply::Silent => ask(server.dns, &zone.name, &key, &name, Rtype::TXT).await,
         _ => Reply::Silent,
     };
-    Observation { soa, heartbeat, word }
+    Observation { soa, heartbeat, word, head }
 }
 
 async fn ask_word(transport: &Transport, api: &str, zone: &Name) -> Option<Word> {
@@ -185,35 +194,66 @@ fn is_older(a: u32, b: u32) -> bool {
     a != b && b.wrapping_sub(a) < 1 << 31
 }
 
-fn newest_serial(observations: &[Observation]) -> Option<u32> {
-    let serials = observations.iter().filter_map(|seen| Some(shown(seen)?.serial));
-    serials.reduce(|a, b| if is_older(a, b) { b } else { a })
+/// The newest that anybody proved.
+#[derive(Clone, Copy)]
+struct Newest {
+    serial: Option<u32>,
+    /// Height of a signed head.
+    height: Option<u64>,
 }
 
-fn judge(newest: Option<u32>, observations: &[Observation], servers: Vec<Server>, now: Timestamp) -> Vec<Finding> {
+impl Newest {
+    fn of(observations: &[Observation]) -> Self {
+        let serials = observations.iter().filter_map(|seen| Some(shown(seen)?.serial));
+        let heights = observations.iter().filter_map(|seen| Some(seen.head.proven()?.height));
+        Self { serial: serials.reduce(|a, b| if is_older(a, b) { b } else { a }), height: heights.max() }
+    }
+
+    fn is_ahead_of(&self, shown: Option<Shown>) -> bool {
+        shown.is_some_and(|shown| self.serial.is_some_and(|newest| is_older(shown.serial, newest)))
+    }
+
+    /// Of a replica that answers.
+    fn has_head_above(&self, seen: &Observation) -> bool {
+        let answers = seen.word.is_some() && seen.head != HeadReply::Forged;
+        answers && seen.head.proven().map(|head| head.height) < self.height
+    }
+}
+
+fn judge(newest: Newest, observations: &[Observation], servers: Vec<Server>, now: Timestamp) -> Vec<Finding> {
     let beats = observations.iter().any(|seen| proven_heartbeat(&seen.heartbeat).is_some());
     let finding = |(seen, server): (&Observation, Server)| {
         let shown = shown(seen);
-        let (verdict, why) = verdict(newest, beats, seen, shown, now);
-        Finding { server, verdict, why, shown, word: seen.word }
+        let head = seen.head.proven();
+        let other = head.and_then(|head| {
+            let heads = observations.iter().filter_map(|other| other.head.proven());
+            heads.into_iter().find(|other| head::contradict(head, other))
+        });
+        let (verdict, why) = match (head, other) {
+            (Some(head), Some(other)) => (Verdict::Divergent, divergence(head, other)),
+            _ => verdict(newest, beats, seen, shown, now),
+        };
+        Finding { server, verdict, why, shown, word: seen.word, head: head.copied() }
     };
     observations.iter().zip(servers).map(finding).collect()
 }
 
-/// What is to be thought of a server, given the newest serial that anybody proved, and whether anybody proved a heartbeat.
-fn verdict(
-    newest: Option<u32>,
-    beats: bool,
-    seen: &Observation,
-    shown: Option<Shown>,
-    now: Timestamp,
-) -> (Verdict, String) {
+fn divergence(head: &Head, other: &Head) -> String {
+    let of = |head: &Head| format!("height {} with root {}", head.height, head.root);
+    format!("the cluster's key signed {}, and {}: no one order has both", of(head), of(other))
+}
+
+/// What is to be thought of a server, given the newest that anybody proved, and whether anybody proved a heartbeat.
+fn verdict(newest: Newest, beats: bool, seen: &Observation, shown: Option<Shown>, now: Timestamp) -> (Verdict, String) {
     let forged = [&seen.soa, &seen.heartbeat].into_iter().find_map(|reply| match reply {
         Reply::Forged(why) => Some(why.clone()),
         _ => None,
     });
     if let Some(why) = forged {
         return (Verdict::Forging, why);
+    }
+    if seen.head == HeadReply::Forged {
+        return (Verdict::Forging, "a head that the cluster's key did not sign".into());
     }
     match (&seen.soa, &seen.heartbeat) {
         (Reply::Nothing(what), _) => return (Verdict::Forging, format!("{what}: it denies the zone's SOA record")),
@@ -231,13 +271,19 @@ fn verdict(
         _ => {}
     }
     let Some(shown) = shown else { return (Verdict::Forging, "an SOA record that is none".into()) };
-    if let Some(newest) = newest.filter(|newest| is_older(shown.serial, *newest)) {
+    if let Some(newest) = newest.serial.filter(|newest| is_older(shown.serial, *newest)) {
         let knows = seen.word.and_then(|word| word.serial).is_some_and(|said| !is_older(said, newest));
         let behind = format!("serial {}, while {newest} is published", shown.serial);
         return match knows {
             true => (Verdict::Withholding, format!("{behind} and it says that it has it")),
             false => (Verdict::Lagging, behind),
         };
+    }
+    if newest.has_head_above(seen) {
+        let has =
+            seen.head.proven().map_or("no signed head".into(), |head| format!("a signed head of {}", head.height));
+        let height = newest.height.expect("it is above another");
+        return (Verdict::Lagging, format!("{has}, while height {height} is signed"));
     }
     let seconds = now.seconds();
     if is_older(shown.expiration, seconds as u32) {
@@ -256,6 +302,8 @@ fn verdict(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::head::tests::head;
+    use crate::crypto::digest::Digest;
     use crate::directory::rrset::Rrset;
     use crate::signing::rrsig::Validity;
 
@@ -286,14 +334,15 @@ mod tests {
     fn found(observations: &[Observation]) -> Vec<Verdict> {
         let server = Server { label: "x".into(), dns: ([127, 0, 0, 1], 53).into(), api: None };
         let servers = vec![server; observations.len()];
-        let findings = judge(newest_serial(observations), observations, servers, Timestamp(NOW * 1000));
+        let findings = judge(Newest::of(observations), observations, servers, Timestamp(NOW * 1000));
         assert!(findings.iter().all(|it| it.why.is_empty() == (it.verdict == Verdict::Healthy)), "{findings:?}");
         findings.into_iter().map(|finding| finding.verdict).collect()
     }
 
     #[test]
     fn each_kind_of_misbehaviour_has_its_name() {
-        let sound = Observation { soa: soa(7, 86_400), heartbeat: beat(5), word: word(7) };
+        let signed = |height| HeadReply::Proven(head(height));
+        let sound = Observation { soa: soa(7, 86_400), heartbeat: beat(5), word: word(7), head: signed(7) };
         let nothing = |what: &str| Reply::Nothing(what.into());
         let cases = [
             (Observation { word: None, ..sound.clone() }, Verdict::Healthy),
@@ -302,7 +351,7 @@ mod tests {
             (Observation { heartbeat: nothing("no such name"), ..sound.clone() }, Verdict::Forging),
             (Observation { soa: nothing("no such name"), ..sound.clone() }, Verdict::Forging),
             (Observation { soa: Reply::NotServed("SERVFAIL".into()), ..sound.clone() }, Verdict::Withholding),
-            (Observation { soa: Reply::Silent, heartbeat: Reply::Silent, word: word(7) }, Verdict::Withholding),
+            (Observation { soa: Reply::Silent, heartbeat: Reply::Silent, ..sound.clone() }, Verdict::Withholding),
             (Observation { heartbeat: Reply::Silent, ..sound.clone() }, Verdict::Withholding),
             (Observation { soa: soa(6, 86_400), ..sound.clone() }, Verdict::Withholding),
             (Observation { soa: soa(6, 86_400), word: word(6), ..sound.clone() }, Verdict::Lagging),
@@ -310,7 +359,15 @@ mod tests {
             (Observation { soa: soa(7, -1), ..sound.clone() }, Verdict::Lagging),
             (Observation { heartbeat: beat(600 + HEARTBEAT_GRACE + 1), ..sound.clone() }, Verdict::Lagging),
             (Observation { heartbeat: beat(600 + HEARTBEAT_GRACE), ..sound.clone() }, Verdict::Healthy),
-            (Observation { soa: Reply::Silent, heartbeat: Reply::Silent, word: None }, Verdict::Silent),
+            (Observation { head: HeadReply::Forged, ..sound.clone() }, Verdict::Forging),
+            (Observation { head: signed(6), ..sound.clone() }, Verdict::Lagging),
+            (Observation { head: HeadReply::Nothing, ..sound.clone() }, Verdict::Lagging),
+            (Observation { head: HeadReply::Silent, ..sound.clone() }, Verdict::Lagging),
+            (Observation { head: HeadReply::Silent, word: None, ..sound.clone() }, Verdict::Healthy),
+            (
+                Observation { soa: Reply::Silent, heartbeat: Reply::Silent, word: None, head: HeadReply::Silent },
+                Verdict::Silent,
+            ),
         ];
         for (case, expected) in cases {
             assert_eq!(found(&[sound.clone(), case.clone()]), [Verdict::Healthy, expected], "{case:?}");
@@ -318,10 +375,26 @@ mod tests {
     }
 
     #[test]
+    fn two_signed_heads_that_no_order_has_are_found_at_all_who_show_them() {
+        let of = |head| Observation {
+            soa: soa(7, 86_400),
+            heartbeat: beat(5),
+            word: word(7),
+            head: HeadReply::Proven(head),
+        };
+        let other = || of(Head { root: Digest([8; 32]), ..head(7) });
+        assert_eq!(found(&[of(head(7)), of(head(7))]), [Verdict::Healthy; 2]);
+        assert_eq!(found(&[of(head(7)), other(), of(head(7))]), [Verdict::Divergent; 3]);
+        assert_eq!(found(&[of(head(9)), other(), of(head(7))])[0], Verdict::Healthy);
+        let forging = Observation { soa: Reply::Forged("x".into()), ..other() };
+        assert_eq!(found(&[of(head(7)), forging]), [Verdict::Divergent; 2], "the worst is told");
+    }
+
+    #[test]
     fn a_zone_whose_policy_has_no_heartbeat_is_judged_by_serials() {
         let nothing = || Reply::Nothing("no such name".into());
-        let newer = Observation { soa: soa(0, 86_400), heartbeat: nothing(), word: None };
-        let older = Observation { soa: soa(u32::MAX, 86_400), heartbeat: nothing(), word: None };
+        let newer = Observation { soa: soa(0, 86_400), heartbeat: nothing(), word: None, head: HeadReply::Silent };
+        let older = Observation { soa: soa(u32::MAX, 86_400), ..newer.clone() };
         assert_eq!(found(&[newer, older]), [Verdict::Healthy, Verdict::Lagging], "serials wrap");
     }
 }

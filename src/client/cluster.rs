@@ -6,6 +6,7 @@
 //!                              # `fail-prone = "any 2 replicas or any 1 of [0 1 2 3, 4 5, 6 7, 8]"`
 //! ca = "trust/ca.pem"          # relative to this file
 //! sealing = "BASE64"           # the 48 bytes of the key that operations are sealed to
+//! heads = "BASE64"             # the 48 bytes of the key that heads are signed with
 //!
 //! [[replica]]
 //! id = 0
@@ -30,6 +31,7 @@ use toml::Spanned;
 
 use super::input::{self, InputError};
 use crate::committee::{Committee, FailProne, ReplicaId};
+use crate::crypto::bls::HeadKey;
 use crate::crypto::bls::sealing::SealingKey;
 use crate::crypto::digest::Digest;
 use crate::crypto::ed25519::PublicKey;
@@ -47,6 +49,8 @@ pub struct Cluster {
     pub ca: PathBuf,
     /// What operations are sealed to.
     pub sealing: SealingKey,
+    /// What signed heads are checked with.
+    pub heads: HeadKey,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -84,11 +88,12 @@ impl Cluster {
     pub fn to_toml(&self) -> String {
         let quoted = |text: String| toml::Value::String(text).to_string();
         let mut text = format!(
-            "network = \"{}\"\n{}\nca = {}\nsealing = \"{}\"\n",
+            "network = \"{}\"\n{}\nca = {}\nsealing = \"{}\"\nheads = \"{}\"\n",
             self.network,
             self.committee.to_toml(),
             quoted(self.ca.display().to_string()),
             data_encoding::BASE64.encode(&self.sealing.to_bytes()),
+            data_encoding::BASE64.encode(&self.heads.to_bytes()),
         );
         for Replica { id, api, dns, identity } in &self.replicas {
             let api = quoted(api.clone());
@@ -106,11 +111,9 @@ impl Cluster {
             toml::from_str(text).map_err(|error| (error.span(), error.message().trim().to_owned()))?;
         let committee = file.committee()?;
         let network = value(&file.network, "64 hexadecimal digits", Digest::parse)?;
-        let point = |text: &str| {
-            let bytes = data_encoding::BASE64.decode(text.as_bytes()).ok()?;
-            SealingKey::from_bytes(bytes.as_slice().try_into().ok()?)
-        };
-        let sealing = value(&file.sealing, "base64 of a point of BLS12-381 in 48 bytes", point)?;
+        let point = "base64 of a point of BLS12-381 in 48 bytes";
+        let sealing = value(&file.sealing, point, |text| SealingKey::from_bytes(&base64(text)?))?;
+        let heads = value(&file.heads, point, |text| HeadKey::from_bytes(&base64(text)?))?;
         let mut replicas: Vec<Replica> = Vec::with_capacity(file.replica.len());
         for (at, replica) in file.replica.into_iter().enumerate() {
             let replica = replica.meant(at)?;
@@ -123,7 +126,7 @@ impl Cluster {
         if zones.is_empty() {
             return Err((None, "no [[zone]]: a cluster serves at least one".to_owned()));
         }
-        Ok(Self { network, committee, replicas, zones, ca: folder.join(file.ca), sealing })
+        Ok(Self { network, committee, replicas, zones, ca: folder.join(file.ca), sealing, heads })
     }
 }
 
@@ -141,6 +144,7 @@ struct ClusterFile {
     fail_prone: Option<Spanned<String>>,
     ca: PathBuf,
     sealing: Spanned<String>,
+    heads: Spanned<String>,
     replica: Vec<ReplicaTable>,
     zone: Vec<ZoneTable>,
 }
@@ -209,12 +213,15 @@ impl ReplicaTable {
 
 impl ZoneTable {
     fn meant(self) -> Result<Zone, Complaint> {
-        let key = |text: &str| data_encoding::BASE64.decode(text.as_bytes()).ok()?.try_into().ok();
         Ok(Zone {
             name: value(&self.name, "a domain name", |text| Name::parse(text, None).ok())?,
-            dnskey: value(&self.dnskey, "base64 of 32 bytes", key)?,
+            dnskey: value(&self.dnskey, "base64 of 32 bytes", base64)?,
         })
     }
+}
+
+fn base64<const N: usize>(text: &str) -> Option<[u8; N]> {
+    data_encoding::BASE64.decode(text.as_bytes()).ok()?.try_into().ok()
 }
 
 fn value<T>(text: &Spanned<String>, form: &str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T, Complaint> {
@@ -228,11 +235,17 @@ pub mod tests {
 
     use super::*;
     use crate::crypto::bls::sealing::{self, SealingPublic, SealingSecret};
+    use crate::crypto::bls::{HeadPublic, HeadSecret, heads};
     use crate::crypto::ed25519::SecretKey;
 
     /// The key that the tests' clusters are sealed to, and its shares.
     pub fn sealing_key() -> (SealingPublic, Vec<SealingSecret>) {
         sealing::deal(&Committee::new(4).unwrap(), &mut ChaCha20Rng::seed_from_u64(4))
+    }
+
+    /// The key that signs the tests' heads, and its shares.
+    pub fn head_key() -> (HeadPublic, Vec<HeadSecret>) {
+        heads::deal(&Committee::new(4).unwrap(), &mut ChaCha20Rng::seed_from_u64(5))
     }
 
     /// A cluster of four with the given API addresses, serving `names.example.`.
@@ -250,6 +263,7 @@ pub mod tests {
             zones: vec![Zone { name: Name::parse("names.example.", None).unwrap(), dnskey: [5; 32] }],
             ca: "trust/ca.pem".into(),
             sealing: sealing_key().0.key(),
+            heads: head_key().0.key(),
         }
     }
 
@@ -301,10 +315,11 @@ pub mod tests {
         let text = four().to_toml();
         assert!(complaint(&text.replace("faults = 1", "faults = 2")).starts_with("2: faults must be 1 with 4"));
         assert!(complaint(&text.replace("network = \"11", "network = \"zz")).starts_with("1: "));
-        assert!(complaint(&text.replace("id = 1", "id = 3")).starts_with("13: replicas are listed by id"));
-        assert!(complaint(&text.replace("127.0.0.1:5324", "nowhere")).starts_with("14: \"nowhere\" is not host:port"));
+        assert!(complaint(&text.replace("id = 1", "id = 3")).starts_with("14: replicas are listed by id"));
+        assert!(complaint(&text.replace("127.0.0.1:5324", "nowhere")).starts_with("15: \"nowhere\" is not host:port"));
         assert!(complaint(&text.replace("faults = 1", "faults == 1")).starts_with("2: "));
         assert!(complaint(&text.replace("sealing = \"", "sealing = \"A")).starts_with("4: "));
+        assert!(complaint(&text.replace("heads = \"", "heads = \"A")).starts_with("5: "));
         assert!(complaint(&text.replace("faults", "fautls")).starts_with("2: unknown field"));
     }
 

@@ -7,7 +7,8 @@
 //! - [`Client::submit`] carries a signed operation to enough replicas and waits for its outcome; [`Client::submit_sealed`]
 //!   does so without anybody knowing what it is before it is ordered.
 //! - [`Client::title`], [`Client::history`], [`Client::certificate`], [`Client::status`] read.
-//! - [`Client::check`] asks each server of a zone over DNS, and tells which lag, withhold or forge.
+//! - [`Client::check`] asks each server of a zone over DNS and each replica for its signed head, and tells which lag,
+//!   withhold, forge or contradict each other.
 //! - [`seen::Seen`] remembers how far the directory had come, so that no later read goes back behind it.
 //!
 //! Deviations: heights and times are not part of what is compared, since replicas are asked at different moments; what
@@ -17,6 +18,7 @@
 
 pub mod check;
 pub mod cluster;
+pub mod head;
 pub mod input;
 pub mod keyfile;
 pub mod probe;

@@ -20,7 +20,7 @@ use crate::committee::ReplicaId;
 use crate::crypto::digest::Digest;
 use crate::directory::name::Name;
 use crate::limits;
-use crate::replica::report::{Answer, DoorRefusal, OutcomeReport, Proof, Received, StatusReport};
+use crate::replica::report::{Answer, DoorRefusal, HeadReport, OutcomeReport, Proof, Received, StatusReport};
 
 /// The API over a replica. [`super::serve`] puts it on a socket with its limits on connections.
 pub fn router<B: Backend>(backend: Arc<B>) -> Router {
@@ -30,6 +30,7 @@ pub fn router<B: Backend>(backend: Arc<B>) -> Router {
         .route("/v1/titles/{name}", get(title::<B>))
         .route("/v1/titles/{name}/history", get(history::<B>))
         .route("/v1/certificates/{position}", get(certificate::<B>))
+        .route("/v1/head", get(head::<B>))
         .route_layer(middleware::from_fn_with_state(state.clone(), shown::<B>));
     Router::new()
         .merge(of_the_state)
@@ -164,6 +165,11 @@ fn found<T: Serialize>(answer: Answer<Option<T>>, code: &'static str, detail: im
         Some(body) => Json(Answer { height, agreed_time, body }).into_response(),
         None => Absent::new(code, detail(), Answer { height, agreed_time, body: () }).into_response(),
     }
+}
+
+async fn head<B: Backend>(State(shared): State<Shared<B>>) -> Result<Json<HeadReport>, Problem> {
+    let detail = "no head was signed yet: one is, soon after the first change";
+    shared.backend.head().map(Json).ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, "no-such-head", detail))
 }
 
 async fn status<B: Backend>(State(shared): State<Shared<B>>) -> Json<Answer<StatusReport>> {

@@ -7,6 +7,7 @@
 //! GET  /v1/titles/{name}                     Answer<TitleReport>
 //! GET  /v1/titles/{name}/history             Answer<HistoryReport>
 //! GET  /v1/certificates/{position}           Answer<CertificateReport>
+//! GET  /v1/head                              HeadReport: the newest signed head
 //! GET  /v1/status                            Answer<StatusReport>
 //! GET  /v1/evidence/{culprit}/{round}        [Proof]: signed blocks that show a misdeed
 //! GET  /metrics                              OpenMetrics 1.0 text
@@ -14,8 +15,8 @@
 //! ```
 //!
 //! Everything that fails is a problem document (RFC 9457) with a stable `code`. The values are those of
-//! [`crate::replica::report`]. A replica's answers here are its own word: plain HTTP, no signature. Clients compare
-//! the answers of several replicas ([`crate::replica::report`] says how).
+//! [`crate::replica::report`]. Heads and evidence are signed; all other answers are a replica's own word. Clients compare
+//! those of several replicas ([`crate::replica::report`] says how).
 //!
 //! This module knows nothing of the order or the store: [`Backend`] is the door to the replica.
 
@@ -33,7 +34,7 @@ use crate::committee::ReplicaId;
 use crate::crypto::digest::Digest;
 use crate::directory::name::Name;
 use crate::replica::report::{
-    Answer, CertificateReport, DoorRefusal, HistoryReport, OutcomeReport, Proof, StatusReport, TitleReport,
+    Answer, CertificateReport, DoorRefusal, HeadReport, HistoryReport, OutcomeReport, Proof, StatusReport, TitleReport,
 };
 
 pub use api::router;
@@ -66,6 +67,9 @@ pub trait Backend: Send + Sync + 'static {
 
     /// The certificate that the operation at `position` asked for, once it is signed.
     fn certificate(&self, position: u64) -> Answer<Option<CertificateReport>>;
+
+    /// The newest signed head, if there is one.
+    fn head(&self) -> Option<HeadReport>;
 
     fn status(&self) -> Answer<StatusReport>;
 

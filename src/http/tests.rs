@@ -58,6 +58,10 @@ impl Backend for Fake {
         Answer { height: 7, agreed_time: Timestamp(8), body }
     }
 
+    fn head(&self) -> Option<HeadReport> {
+        (!self.withheld).then(|| HeadReport { head: vec![1, 2, 3] })
+    }
+
     fn status(&self) -> Answer<StatusReport> {
         let replica = ReplicaStatus {
             id: 2,
@@ -158,7 +162,7 @@ async fn a_replica_that_lost_its_state_tells_nothing_of_it_and_takes_operations_
         exchange_over(started_as(Fake { withheld: true }).await, request).await
     };
     let digest = "09".repeat(32);
-    for path in ["titles/x.", "titles/x./history", "certificates/3", &format!("operations/{digest}")] {
+    for path in ["titles/x.", "titles/x./history", "certificates/3", "head", &format!("operations/{digest}")] {
         assert_problem(&ask(&format!("/v1/{path}")).await, 503, "not-ready");
     }
     assert!(ask("/v1/status").await.starts_with("HTTP/1.1 200 "));
@@ -216,6 +220,7 @@ async fn absence_is_an_answer_at_a_height() {
     assert_problem(&get("/v1/evidence/1/8").await, 404, "no-such-evidence");
     assert_problem(&get("/v1/evidence/1/x").await, 400, "bad-evidence");
     assert!(get("/v1/evidence/1/7").await.ends_with(r#"[{"block_base64":"AQID"}]"#));
+    assert!(get("/v1/head").await.ends_with(r#"{"head_base64":"AQID"}"#));
     assert_problem(&get("/v1/titles/a..b").await, 400, "bad-name");
 }
 

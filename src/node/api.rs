@@ -21,13 +21,13 @@ use crate::replica::door::{self, Submission};
 use crate::replica::machine::Snapshot;
 use crate::replica::outcome::Outcome;
 use crate::replica::report::{
-    Answer, CertificateReport, ClusterStatus, DoorRefusal, HistoryReport, Misdeed, OperationResult, OutcomeReport,
-    Proof, ReplicaStatus, StatusReport, TitleReport, ZoneStatus,
+    Answer, CertificateReport, ClusterStatus, DoorRefusal, HeadReport, HistoryReport, Misdeed, OperationResult,
+    OutcomeReport, Proof, ReplicaStatus, StatusReport, TitleReport, ZoneStatus,
 };
 use crate::rows::{Table, TableRows};
-use crate::store::Read;
 use crate::store::rocks::RocksReader;
 use crate::store::view::View;
+use crate::store::{Local, Read};
 use crate::{codec, limits};
 
 pub struct Api {
@@ -142,6 +142,14 @@ impl Backend for Api {
             let der = snapshot.certificates.issued(position)?;
             Some(CertificateReport { der: der.to_vec() })
         })
+    }
+
+    fn head(&self) -> Option<HeadReport> {
+        let stored = self.reader.load().local(Local::Head).unwrap_or_else(|error| {
+            tracing::error!(%error, "the signed head cannot be read");
+            None
+        });
+        stored.map(|head| HeadReport { head })
     }
 
     fn status(&self) -> Answer<StatusReport> {

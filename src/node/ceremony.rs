@@ -288,6 +288,7 @@ fn write_cluster(directory: &Path, genesis: &Genesis, network: Digest, port_base
         zones: genesis.zones.iter().map(zone).collect(),
         ca: "trust/ca.pem".into(),
         sealing: genesis.sealing.key(),
+        heads: genesis.heads.key(),
     };
     let path = cluster_file(directory);
     fs::write(&path, cluster.to_toml()).with_context(|| format!("cannot write {}", path.display()))

@@ -237,6 +237,14 @@ pub struct CertificateReport {
     pub der: Vec<u8>,
 }
 
+/// The newest signed head that a replica has. Nobody need believe the replica: the cluster's key signed it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct HeadReport {
+    /// As [`SignedHead::from_bytes`](super::heads::SignedHead::from_bytes) reads it.
+    #[serde(with = "as_base64", rename = "head_base64")]
+    pub head: Vec<u8>,
+}
+
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct StatusReport {
     /// What correct replicas at the same height agree on.

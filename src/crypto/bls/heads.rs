@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use threshold_crypto::group::CurveAffine;
 use threshold_crypto::{Fr, G1Affine, G2Affine};
 
-use super::group::{G2Bytes, combination, decode, encode_g2, hash_to_g2, negated, pairings_cancel};
+use super::group::{G2Bytes, combination, decode, encode_g1, encode_g2, hash_to_g2, negated, pairings_cancel};
 use super::keys::{EncodedPublic, PublicShares, Secret, purpose};
 use crate::committee::{Committee, Formula, ReplicaId};
 use crate::crypto::digest::{Digest, hash};
@@ -23,6 +23,10 @@ pub struct HeadSecret(Secret);
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(try_from = "EncodedPublic", into = "EncodedPublic")]
 pub struct HeadPublic(PublicShares);
+
+/// What signatures of heads are checked with: the cluster's point alone.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct HeadKey(G1Affine);
 
 /// One replica's share of the signature of one head: 96 bytes, unchecked.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,7 +67,11 @@ impl HeadPublic {
     /// Whether `signature` is the cluster's under this head.
     #[must_use]
     pub fn verify(&self, head: &Digest, signature: &HeadSignature) -> bool {
-        is_signed(self.0.key, head, &signature.0)
+        self.key().verify(head, signature)
+    }
+
+    pub fn key(&self) -> HeadKey {
+        HeadKey(self.0.key)
     }
 
     /// The signature of this head, from shares by different authors that together are a quorum. Shares need not be
@@ -75,6 +83,30 @@ impl HeadPublic {
         let terms = self.0.combination(&authors)?.into_iter().map(term).collect::<Option<Vec<(Fr, G2Affine)>>>()?;
         let signature = HeadSignature(encode_g2(&combination(terms)));
         self.verify(head, &signature).then_some(signature)
+    }
+}
+
+impl HeadKey {
+    /// 48 bytes, compressed.
+    pub fn to_bytes(&self) -> [u8; 48] {
+        encode_g1(&self.0).as_flattened().try_into().expect("2 times 24 bytes")
+    }
+
+    /// None if the bytes are no point of the group, or the identity.
+    pub fn from_bytes(bytes: &[u8; 48]) -> Option<Self> {
+        decode(bytes).map(Self)
+    }
+
+    /// Whether `signature` is the cluster's under this head.
+    #[must_use]
+    pub fn verify(&self, head: &Digest, signature: &HeadSignature) -> bool {
+        is_signed(self.0, head, &signature.0)
+    }
+}
+
+impl fmt::Debug for HeadKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HeadKey({}…)", data_encoding::HEXLOWER.encode(&self.to_bytes()[..4]))
     }
 }
 

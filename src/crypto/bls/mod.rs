@@ -32,7 +32,7 @@ pub mod sealing;
 #[cfg(test)]
 mod tests;
 
-pub use heads::{HeadPublic, HeadSecret, HeadShare, HeadSignature};
+pub use heads::{HeadKey, HeadPublic, HeadSecret, HeadShare, HeadSignature};
 pub use sealing::{Ciphertext, DecryptionShare, SealingPublic, SealingSecret, VerifiedCiphertext};
 
 // The crate's mock feature swaps the curve for numbers below 2³¹: no build of ours takes it.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::codec;
-use crate::crypto::bls::{HeadPublic, HeadSignature};
+use crate::crypto::bls::{HeadKey, HeadSignature};
 use crate::crypto::digest::{Digest, hash};
 use crate::directory::Timestamp;
 use crate::limits::{CHECKPOINT_INTERVAL_MS, CHECKPOINT_OPERATIONS, CHECKPOINT_PAUSE_MS, MAX_HEAD_MESSAGE};
@@ -51,7 +51,7 @@ impl SignedHead {
         codec::decode(bytes, MAX_HEAD_MESSAGE).ok()
     }
 
-    pub fn verify(&self, key: &HeadPublic, network: Digest) -> bool {
+    pub fn verify(&self, key: &HeadKey, network: Digest) -> bool {
         self.head.network == network && key.verify(&self.head.digest(), &self.signature)
     }
 }
