@@ -13,20 +13,26 @@
 //! signatures' validity, or validators discard what caches still hold). The last eighth is what a renewal may take until it is published, while replicas are cut off or a large
 //! zone is signed anew.
 //!
+//! A secondary that reaches no replica any more serves what it has until the SOA record's EXPIRE has passed since it last did
+//! (RFC 1034 §4.3.5), and is not to show an expired RRSIG before (RFC 6781 §4.4.1: EXPIRE is to be less than the validity of
+//! signatures). When it last reached one, every signature had `validity − renewal` left; so EXPIRE is published as at most seven
+//! eighths of that, too, and REFRESH and RETRY then as at most a third of EXPIRE, so that it tries in time.
+//!
 //! Jitter follows from the RRset's identity. An RRset that is renewed somewhat more often than another drifts away from it, so a
 //! zone is not renewed all at once for ever after its genesis.
 //!
 //! The digest of the zone is made at each version, so what it may cost is policy too: by default small zones have one.
 //!
 //! Deviation: a TTL above the maximum is not refused but lowered where it is published, as RFC 2181 §8 lets every cache do:
-//! records from other places may be taken over as they are.
+//! records from other places may be taken over as they are. So is EXPIRE: the SOA record of a zone that was unsigned until now
+//! commonly says weeks. State keeps what its owner wrote; the policy is the same at all replicas, so what they publish is, too.
 
 use serde::{Deserialize, Serialize};
 
 use super::rrsig::Validity;
 use crate::crypto::digest::hash;
 use crate::directory::Timestamp;
-use crate::directory::rrset::{Rrset, RrsetId};
+use crate::directory::rrset::{Rrset, RrsetId, Rtype};
 use crate::limits::{
     MAX_SIGNATURE_VALIDITY, MAX_TTL, MAX_VERSION_INTERVAL, MIN_HEARTBEAT, MIN_RENEWAL, ZONEMD_NAMES,
     ZONEMD_NAMES_PER_SECOND,
@@ -118,8 +124,7 @@ impl Policy {
         if backdating > validity {
             return Err(PolicyError::BackdatedTooFar { backdating, validity });
         }
-        let left = self.left_when_due();
-        let allowed = (left - left.div_ceil(8)).min(MAX_TTL);
+        let (left, allowed) = (self.left_when_due(), self.certainly_left().min(MAX_TTL));
         if max_ttl > allowed {
             return Err(PolicyError::OutlivedByTtl { max_ttl, left, allowed });
         }
@@ -141,6 +146,12 @@ impl Policy {
         self.validity.saturating_sub(self.renewal)
     }
 
+    /// What is left of every signature that is shown, even if its renewal takes the time that is in reserve for it.
+    fn certainly_left(&self) -> u32 {
+        let left = self.left_when_due();
+        left - left.div_ceil(8)
+    }
+
     /// The validity of a signature of `id` whose task is opened at `now`.
     pub fn validity(&self, id: &RrsetId, now: Timestamp) -> Validity {
         let seconds = now.seconds() as u32;
@@ -160,10 +171,31 @@ impl Policy {
         Timestamp(seconds.saturating_mul(1000))
     }
 
-    /// The RRset as it is published: its TTL is at most the zone's largest.
+    /// The RRset as it is published: its TTL is at most the zone's largest, and EXPIRE of an SOA record within the validity of
+    /// signatures.
     pub fn published(&self, mut rrset: Rrset) -> Rrset {
         rrset.ttl = rrset.ttl.min(self.max_ttl);
-        rrset
+        if rrset.rtype != Rtype::SOA {
+            return rrset;
+        }
+        let rdatas = rrset.rdatas().iter().map(|rdata| self.bounded(rdata.clone()));
+        Rrset::new(rrset.rtype, rrset.ttl, rdatas.collect())
+    }
+
+    /// RDATA of an SOA record, which ends in SERIAL, REFRESH, RETRY, EXPIRE and MINIMUM (RFC 1035 §3.3.13).
+    fn bounded(&self, mut soa: Vec<u8>) -> Vec<u8> {
+        let most = self.certainly_left();
+        let Some([_, refresh, retry, expire, _]) = soa.last_chunk_mut::<20>().map(|it| it.as_chunks_mut::<4>().0)
+        else {
+            return soa;
+        };
+        if u32::from_be_bytes(*expire) > most {
+            *expire = most.to_be_bytes();
+            for often in [refresh, retry] {
+                *often = u32::from_be_bytes(*often).min(most / 3).to_be_bytes();
+            }
+        }
+        soa
     }
 }
 
@@ -186,6 +218,11 @@ mod tests {
     fn id(label: &str) -> RrsetId {
         let zone = Name::parse("example.", None).unwrap();
         RrsetId { name: Name::parse(label, Some(&zone)).unwrap(), zone, rtype: Rtype::A }
+    }
+
+    fn numbers_of(soa: &Rrset) -> [u32; 5] {
+        let numbers = soa.rdatas()[0].last_chunk::<20>().unwrap().as_chunks::<4>().0;
+        [0, 1, 2, 3, 4].map(|at| u32::from_be_bytes(numbers[at]))
     }
 
     /// Any policy, most of which cannot be kept.
@@ -239,6 +276,9 @@ mod tests {
             let due = policy.renewal_due(validity, now);
             prop_assert!(due.seconds() >= now.seconds() + u64::from(MIN_RENEWAL));
             prop_assert!(due.seconds() <= now.seconds() + u64::from(policy.renewal));
+            // A secondary may stand still from then on.
+            let [_, _, _, expire, _] = numbers_of(&policy.published(soa([1, ttl, ttl, ttl, ttl])));
+            prop_assert!(due.seconds() + u64::from(expire) < unfold(validity.expiration, now));
             let asked = now.seconds() + wait % (due.seconds() - now.seconds() + 1);
             let expiration = unfold(validity.expiration, now);
             prop_assert!(asked + u64::from(rrset.ttl) <= expiration, "{policy:?}: asked at {asked}, until {expiration}");
@@ -261,6 +301,26 @@ mod tests {
         assert_eq!(Policy::default().check(), Ok(()));
         let Policy { validity, renewal, heartbeat, .. } = Policy::default();
         assert_eq!((validity, renewal, heartbeat), (7 * DAY, DAY, Some(600)));
+    }
+
+    fn soa(numbers: [u32; 5]) -> Rrset {
+        let rdata = [vec![0, 0], numbers.map(u32::to_be_bytes).concat()].concat();
+        Rrset::new(Rtype::SOA, 3600, vec![rdata])
+    }
+
+    #[test]
+    fn a_secondary_that_is_cut_off_stops_before_signatures_expire() {
+        let policy = Policy::default();
+        let most = 6 * DAY * 7 / 8;
+        assert_eq!(policy.published(soa([7, 7200, 900, 14 * DAY, 60])), soa([7, 7200, 900, most, 60]));
+        assert_eq!(policy.published(soa([7, 7200, 900, most + 1, 60])), soa([7, 7200, 900, most, 60]));
+        for within in [soa([7, 7200, 900, most, 60]), soa([7, 3 * DAY, 900, 3 * DAY, 60]), soa([7, 0, 0, 0, 0])] {
+            assert_eq!(policy.published(within.clone()), within, "what its owner wrote");
+        }
+        let rare = policy.published(soa([7, 10 * DAY, 5 * DAY, u32::MAX, 60]));
+        assert_eq!(rare, soa([7, most / 3, most / 3, most, 60]), "it tries to reach a replica before");
+        let other = Rrset::new(Rtype::TXT, 60, vec![vec![0xff; 22]]);
+        assert_eq!(policy.published(other.clone()), other);
     }
 
     #[test]
