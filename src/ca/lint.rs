@@ -78,7 +78,7 @@ pub enum LintError {
     Issuer,
     #[error("the validity {0}")]
     Validity(&'static str),
-    #[error("the subject is not empty")]
+    #[error("the subject is not the first name, or not empty though that is too long for it")]
     Subject,
     #[error("the public key: {0}")]
     PublicKey(#[from] BadKey),
@@ -132,13 +132,13 @@ pub fn lint(tbs: Vec<u8>, context: &Context) -> Result<Issuable, LintError> {
         return Err(LintError::Issuer);
     }
     let not_after = lint_validity(&parsed, context)?;
-    if !parsed.subject().is_empty() {
-        return Err(LintError::Subject);
-    }
     if parsed.issuer_unique_id().is_some() || parsed.subject_unique_id().is_some() {
         return Err(LintError::UniqueIdentifier);
     }
-    lint_extensions(&parsed, context)?;
+    let first = lint_extensions(&parsed, context)?;
+    if parsed.subject().to_der().ok() != Some(subject_of(&first)) {
+        return Err(LintError::Subject);
+    }
     Ok(Issuable { serial: serial.to_vec(), not_after, tbs })
 }
 
@@ -167,7 +167,16 @@ fn lint_validity(parsed: &TbsCertificate, context: &Context) -> Result<u64, Lint
     Ok(last)
 }
 
-fn lint_extensions(parsed: &TbsCertificate, context: &Context) -> Result<(), LintError> {
+/// DER of the Name whose only attribute is this common name, a UTF8String; of the empty Name, if it has more than 64 bytes.
+fn subject_of(name: &str) -> Vec<u8> {
+    const COMMON_NAME: [u8; 5] = [6, 3, 0x55, 4, 3];
+    let Ok(length @ ..=64) = u8::try_from(name.len()) else { return vec![0x30, 0] };
+    let value = [&[0x0c, length], name.as_bytes()].concat();
+    [&[0x30, length + 11, 0x31, length + 9, 0x30, length + 7], &COMMON_NAME[..], &value].concat()
+}
+
+/// The first name, if extensions are as they should be.
+fn lint_extensions(parsed: &TbsCertificate, context: &Context) -> Result<String, LintError> {
     let public_key = parsed.subject_public_key_info().to_der().map_err(|_| LintError::Malformed)?;
     let key_usage = match check_public_key(&public_key)?.key_type() {
         KeyType::Rsa => SIGNATURE_AND_ENCIPHERMENT,
@@ -194,21 +203,22 @@ fn lint_extensions(parsed: &TbsCertificate, context: &Context) -> Result<(), Lin
             return Err(LintError::ExtensionValue(id));
         }
     }
-    if names.extn_id != SUBJECT_ALT_NAME || !names.critical {
+    if names.extn_id != SUBJECT_ALT_NAME || names.critical != parsed.subject().is_empty() {
         return Err(LintError::Extensions);
     }
     lint_names(names.extn_value.as_bytes(), context)
 }
 
-fn lint_names(value: &[u8], context: &Context) -> Result<(), LintError> {
+/// The first of the names.
+fn lint_names(value: &[u8], context: &Context) -> Result<String, LintError> {
     let wrong = |why| Err(LintError::SubjectAltName(why));
     let names = GeneralNames::from_der(value).map_err(|_| LintError::SubjectAltName("is not GeneralNames"))?;
     if names.to_der().ok().as_deref() != Some(value) {
         return Err(LintError::NotCanonical);
     }
-    if names.is_empty() || names.len() > MAX_SANS {
-        return wrong("has no names, or too many");
-    }
+    let Some(GeneralName::DnsName(first)) = names.first().filter(|_| names.len() <= MAX_SANS) else {
+        return wrong("has no names, too many, or a first one that is no dNSName");
+    };
     let title = context.title.to_string();
     let mut seen = BTreeSet::new();
     for name in &names {
@@ -227,7 +237,7 @@ fn lint_names(value: &[u8], context: &Context) -> Result<(), LintError> {
             return wrong("has a name twice");
         }
     }
-    if context.title.is_root() { wrong("is for the root") } else { Ok(()) }
+    if context.title.is_root() { wrong("is for the root") } else { Ok(first.as_str().to_owned()) }
 }
 
 /// Lower-case LDH labels without a trailing dot, the last one not a number, none reserved but A-labels.

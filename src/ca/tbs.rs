@@ -24,6 +24,9 @@ use super::root::Authority;
 const SHA256_WITH_RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.11");
 pub(super) const ID_KP_SERVER_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.1");
 
+/// Characters of a common name at most (RFC 5280 appendix A.1).
+const UB_COMMON_NAME: usize = 64;
+
 /// Bytes of a key identifier (RFC 7093 §2).
 pub const KEY_IDENTIFIER_LENGTH: usize = 20;
 
@@ -33,13 +36,14 @@ pub struct IssuanceFacts<'a> {
     pub serial: Serial,
     pub validity: Period,
     pub public_key: CheckedKey<'a>,
-    /// In the order in which they appear; at least one.
+    /// In the order in which they appear; at least one. The first is the subject's common name, if it fits there.
     pub names: &'a [Hostname],
 }
 
 /// TBSCertificate of a leaf, DER.
 pub fn build(facts: &IssuanceFacts) -> Vec<u8> {
     let names = facts.names.iter().map(|name| GeneralName::DnsName(ia5(name.as_str()))).collect();
+    let subject = subject(facts.names);
     let mut key_usage = KeyUsages::DigitalSignature.into();
     if facts.public_key.key_type() == KeyType::Rsa {
         // TLS 1.2 key transport; meaningless for ECDSA keys (RFC 8813 §3).
@@ -56,17 +60,24 @@ pub fn build(facts: &IssuanceFacts) -> Vec<u8> {
         extension(true, &BasicConstraints { ca: false, path_len_constraint: None }),
         extension(false, &SubjectKeyIdentifier(octets(&key_identifier(facts.public_key.spki())))),
         extension(false, &authority_key),
-        // Critical, because the subject is empty (RFC 5280 §4.2.1.6).
-        extension(true, &SubjectAltName(names)),
+        // Critical if the subject is empty (RFC 5280 §4.2.1.6), and only then (BR §7.1.2.7.12).
+        extension(subject.is_empty(), &SubjectAltName(names)),
     ];
     encode(&Fields {
         serial: facts.serial.as_bytes(),
         issuer: facts.authority.name(),
         validity: facts.validity,
-        subject: &DistinguishedName::default(),
+        subject: &subject,
         public_key: facts.public_key.spki(),
         extensions,
     })
+}
+
+/// The first name as common name, unless it has more than the 64 characters that one may have (RFC 5280 appendix A.1).
+fn subject(names: &[Hostname]) -> DistinguishedName {
+    let fits = names.first().filter(|name| name.as_str().len() <= UB_COMMON_NAME);
+    let common_name = |name: &Hostname| format!("CN={}", name.as_str()).parse().expect("hostnames need no escape");
+    fits.map(common_name).unwrap_or_default()
 }
 
 /// What differs between two TBSCertificates of ours.
@@ -148,11 +159,26 @@ mod tests {
         let tbs = issued(&["alice.names.example."]);
         let parsed = x509_cert::TbsCertificate::from_der(tbs.tbs()).unwrap();
         assert_eq!(parsed.version(), x509_cert::certificate::Version::V3);
-        assert!(parsed.subject().is_empty());
+        assert_eq!(parsed.subject().to_string(), "CN=alice.names.example");
         assert_eq!(parsed.issuer(), authority().name());
         assert_eq!(parsed.validity().not_before.to_unix_duration().as_secs(), NOW.seconds() - 3600);
         let (critical, SubjectAltName(names)) = parsed.get_extension::<SubjectAltName>().unwrap().unwrap();
-        assert!(critical);
+        assert!(!critical);
         assert_eq!(names, [GeneralName::DnsName(ia5("alice.names.example"))]);
+    }
+
+    #[test]
+    fn a_name_that_is_too_long_for_a_subject_leaves_it_empty() {
+        let of_length = |length: usize| format!("{}.alice.names.example.", "a".repeat(length - 20));
+        for (first, is_empty) in
+            [("*.alice.names.example.".to_owned(), false), (of_length(64), false), (of_length(65), true)]
+        {
+            let tbs = issued(&[&first, "alice.names.example."]);
+            let parsed = x509_cert::TbsCertificate::from_der(tbs.tbs()).unwrap();
+            let expected = if is_empty { String::new() } else { format!("CN={}", first.trim_end_matches('.')) };
+            assert_eq!(parsed.subject().to_string(), expected);
+            let (critical, _) = parsed.get_extension::<SubjectAltName>().unwrap().unwrap();
+            assert_eq!(critical, is_empty);
+        }
     }
 }

@@ -56,7 +56,14 @@ fn changed(change: impl FnOnce(&mut Draft)) -> Vec<u8> {
 }
 
 fn with_names(names: Vec<GeneralName>) -> Vec<u8> {
-    changed(|draft| draft.extensions[5].extn_value = octets(&names.to_der().unwrap()))
+    changed(|draft| {
+        if let Some(GeneralName::DnsName(first)) = names.first()
+            && let Ok(subject) = format!("CN={}", first.as_str()).parse()
+        {
+            draft.subject = subject;
+        }
+        draft.extensions[5].extn_value = octets(&names.to_der().unwrap());
+    })
 }
 
 fn dns(text: &str) -> GeneralName {
@@ -79,6 +86,16 @@ fn each_field_is_held_against_the_profile() {
     assert_eq!(lint_leaf(&changed(|draft| draft.issuer = other.clone())), Err(LintError::Issuer));
     let tbs = changed(|draft| draft.subject = other.clone());
     assert_eq!(lint_leaf(&tbs), Err(LintError::Subject));
+    // Another of the names; none, though there is room; several; one that is too long.
+    for other in ["CN=www.alice.names.example", "", "CN=alice.names.example,O=alice", "CN=ALICE.names.example"] {
+        let tbs = changed(|draft| {
+            draft.subject = if other.is_empty() { DistinguishedName::default() } else { other.parse().unwrap() };
+            draft.extensions[5].critical = other.is_empty();
+        });
+        assert_eq!(lint_leaf(&tbs), Err(LintError::Subject), "{other}");
+    }
+    let long = format!("{}.alice.names.example", "a".repeat(45));
+    assert_eq!(lint_leaf(&with_names(vec![dns(&long)])), Err(LintError::Subject));
     // Another kind of key makes key usage and key identifier wrong; a bad key is wrong by itself.
     let tbs = changed(|draft| draft.public_key = RSA_KEY.clone());
     assert_eq!(lint_leaf(&tbs), Err(LintError::ExtensionValue(KEY_USAGE)));
