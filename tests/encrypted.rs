@@ -14,7 +14,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use support::dns::{A, Framed, dig, query, try_dig};
 use support::process::{Process, Run};
-use support::testbed::Testbed;
+use support::testbed::{Testbed, torrens};
 use support::tls::openssl;
 use support::{Steps, eventually};
 use torrens::directory::name::Name;
@@ -79,14 +79,25 @@ impl Served {
         self.bed.path("trust/ca.pem").display().to_string()
     }
 
-    /// As an operator does: a key and a request once, then a certificate as often as one is due.
-    fn issue(&self) {
-        let (key, csr, chain) = (self.bed.file("tls.key"), self.bed.file("tls.csr"), self.bed.file("chain.pem"));
+    /// As an operator does: a key and a request once, then a certificate as often as one is due, by the timer's command.
+    /// What came of it.
+    fn issue(&self) -> String {
+        let (key, csr) = (self.bed.file("tls.key"), self.bed.file("tls.csr"));
         if !fs::exists(&key).unwrap() {
             openssl(&format!("genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out {key}")).ok();
             openssl(&format!("req -new -key {key} -subj / -out {csr}")).ok();
         }
-        self.bed.run(&format!("cert issue {HOST}. --key alice.key --csr {csr} --out {chain}")).ok();
+        let unit = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/torrens-certificate.service");
+        let unit = fs::read_to_string(unit).unwrap();
+        let command = unit.lines().find_map(|line| line.strip_prefix("ExecStart=/usr/local/bin/torrens ")).unwrap();
+        let folder = self.bed.folder.path().display().to_string();
+        let command = command.replace("HOST", HOST).replace("/etc/torrens/host.key", "/etc/torrens/alice.key");
+        let command =
+            command.replace("/etc/torrens/cluster.toml", &self.bed.path("cluster.toml").display().to_string());
+        let command = command.replace("/etc/torrens", &folder).replace("/var/lib/torrens", &folder);
+        let run = Run::of(torrens().args(command.split(' ')).arg("--json"));
+        let said: serde_json::Value = serde_json::from_str(&run.ok()).unwrap();
+        said["result"].as_str().unwrap().to_owned()
     }
 
     /// The same key, certified by an authority that puts a name into the subject. The authority's file.
@@ -165,8 +176,11 @@ fn every_transport_gives_the_same_answers_and_shows_the_newest_certificate() {
     assert!(error.contains("alert"), "{error}");
 
     steps.next("its operator, who owns a title, gets one from the network");
-    served.issue();
+    assert_eq!(served.issue(), "accepted");
     let first = eventually("the certificate to be shown", || served.shown(&ca));
+    let chain = fs::read(served.bed.file("chain.pem")).unwrap();
+    assert_eq!(served.issue(), "not-due");
+    assert_eq!(fs::read(served.bed.file("chain.pem")).unwrap(), chain);
 
     steps.next("dig over TLS, which verifies it");
     let question = format!("many.{HOST} A");
@@ -220,6 +234,11 @@ fn every_transport_gives_the_same_answers_and_shows_the_newest_certificate() {
 
     served.kdig(served.tls(), &format!("+tls +tls-ca={ca} +tls-hostname={HOST} {question}")).unwrap_err();
 
+    steps.next("the timer finds it is not the network's, and gets one");
+    assert_eq!(served.issue(), "accepted");
+    let third = eventually("the network's certificate to be shown", || served.shown(&ca));
+    assert_ne!(third, first);
+
     steps.next("a file that is no certificate: the one before stays");
     fs::write(served.bed.file("chain.pem"), "nonsense").unwrap();
     let log = served.bed.path("replica-1/log");
@@ -227,7 +246,7 @@ fn every_transport_gives_the_same_answers_and_shows_the_newest_certificate() {
         let text = fs::read_to_string(&log).unwrap();
         if text.contains("the one before stays") { Ok(()) } else { Err(support::tail(&log)) }
     });
-    assert_eq!(served.shown(&other).unwrap(), second);
+    assert_eq!(served.shown(&ca).unwrap(), third);
     steps.next("end");
 }
 

@@ -1,5 +1,7 @@
 //! `torrens cert`
 
+mod due;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -10,8 +12,8 @@ use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
 use x509_cert::der::{Decode, Encode};
 
 use super::cluster::absolute_name;
-use super::operation::{Accepted, Done, OwnerArgs};
-use super::output::{Exit, Failure, Report};
+use super::operation::{Accepted, Done, OwnerArgs, local_time};
+use super::output::{Exit, Failure, Report, date};
 use super::seams;
 use crate::client::input::{self, InputError};
 use crate::directory::Timestamp;
@@ -28,10 +30,15 @@ pub enum Command {
 #[command(after_help = "\
 Of the request only the public key is used; the names are NAME and those given with --san.
 
-Example:
+With --if-due nothing is done, and no replica asked, while the certificate in --out is for this key and these names and
+has at least a third of its time left. deploy/torrens-certificate.timer runs that every hour.
+
+Examples:
   openssl req -new -newkey rsa:2048 -nodes -keyout tls.key -subj / -out alice.csr
   torrens cert issue alice.names.example. --key alice.key --cluster cluster.toml \\
-      --csr alice.csr --san www.alice.names.example. --out chain.pem")]
+      --csr alice.csr --san www.alice.names.example. --out chain.pem
+  torrens cert issue alice.names.example. --key alice.key --cluster cluster.toml \\
+      --csr alice.csr --san www.alice.names.example. --out chain.pem --if-due")]
 pub struct IssueArgs {
     #[command(flatten)]
     owner: OwnerArgs,
@@ -44,6 +51,9 @@ pub struct IssueArgs {
     /// A name beneath NAME that the certificate is also for; may be given several times
     #[arg(long, value_name = "NAME", value_parser = absolute_name)]
     san: Vec<Name>,
+    /// Only if the certificate in --out does not fit or has less than a third of its time left
+    #[arg(long)]
+    if_due: bool,
 }
 
 impl Command {
@@ -60,14 +70,20 @@ impl IssueArgs {
         let public_key =
             seams::csr_public_key(&request).map_err(|what| InputError::new(&self.csr, None, what.to_string()))?;
         let authority = Authority::load(&owner.client.cluster().ca)?;
-        // Found out now rather than after the certificate was issued.
-        let new = Replacement::open(&self.out)?;
         let mut names = vec![owner.name.clone()];
         for name in self.san {
             if !names.contains(&name) {
                 names.push(name);
             }
         }
+        if self.if_due {
+            match due::standing(&self.out, &authority, &public_key, &names, local_time()) {
+                Ok(standing) => return Ok(not_due(&self.out, standing)),
+                Err(why) => tracing::info!(why, "a certificate is due"),
+            }
+        }
+        // Found out now rather than after the certificate was issued.
+        let new = Replacement::open(&self.out)?;
         let action = Action::IssueCertificate { public_key: public_key.clone(), names: names.clone() };
         let accepted = match owner.act(action).await? {
             Done::Refused(report) => return Ok(report),
@@ -82,6 +98,19 @@ impl IssueArgs {
         new.finish(&authority.chain(&certificate))?;
         Ok(report(&accepted, &self.out, &authority.file, &names))
     }
+}
+
+fn not_due(chain: &Path, standing: due::Standing) -> Report {
+    let due::Standing { until, due } = standing;
+    let (file, until_date, due_date) = (chain.display(), date(until), date(due));
+    let text = format!("The certificate in {file} holds until {until_date}. It is due from {due_date} on.\n");
+    let json = json!({
+        "result": "not-due",
+        "chain": file.to_string(),
+        "until": until.seconds(),
+        "due": due.seconds(),
+    });
+    Report { exit: Exit::Accepted, text, json }
 }
 
 fn not_ready(accepted: &Accepted, why: &str) -> Failure {

@@ -445,6 +445,12 @@ async fn a_certificate_is_written_with_its_chain() {
     let chain = fs::read_to_string(scene.folder.path().join("chain.pem")).unwrap();
     assert_eq!(chain, [include_str!("testdata/leaf.pem"), include_str!("testdata/ca.pem")].concat());
 
+    let if_due = scene.run(&format!("{issue} --san www.alice.names.example. --if-due")).await.unwrap();
+    assert_eq!((&if_due.json["result"], if_due.exit), (&"not-due".into(), Exit::Accepted), "{}", if_due.text);
+
+    fs::remove_file(scene.folder.path().join("chain.pem")).unwrap();
+    let if_due = scene.run(&format!("{issue} --san www.alice.names.example. --if-due")).await.unwrap();
+    assert_eq!((&if_due.json["result"], if_due.exit), (&"accepted".into(), Exit::Accepted), "{}", if_due.text);
     fs::remove_file(scene.folder.path().join("chain.pem")).unwrap();
     let failure = scene.run(&format!("{issue} --san mail.alice.names.example.")).await.unwrap_err();
     assert!(matches!(&failure, Failure::Usage(what) if what.contains("is not for mail")), "{failure:?}");
