@@ -79,8 +79,8 @@ impl Served {
         self.bed.path("trust/ca.pem").display().to_string()
     }
 
-    /// As an operator does: a key and a request once, then a certificate as often as one is due, by the timer's command.
-    /// What came of it.
+    /// As an operator does: a key and a request once, then a certificate as often as one is due, by the timer's
+    /// command. What came of it.
     fn issue(&self) -> String {
         let (key, csr) = (self.bed.file("tls.key"), self.bed.file("tls.csr"));
         if !fs::exists(&key).unwrap() {

@@ -192,6 +192,9 @@ fn secondaries_follow_by_ixfr_alone_and_serve_what_validates() {
     }
     let said = transfer(bed.dns(1), &format!("-y {KEY} catalog.example. AXFR"));
     assert!(said.contains("PTR names.example."), "{said}");
+    // The zone's file says two weeks, the policy of signatures less.
+    let soa = dig(bed.dns(1), &format!("+norecurse {ZONE} SOA")).data("SOA");
+    assert_eq!(soa[0].split(' ').nth(5), Some("453600"), "{soa:?}");
     let first = serial(bed.dns(1), ZONE);
     let mut kdig = Command::new("kdig");
     kdig.args(["@127.0.0.1", "-p", &bed.dns(1).to_string(), "-y", KEY, ZONE]);

@@ -167,7 +167,8 @@ fn lint_validity(parsed: &TbsCertificate, context: &Context) -> Result<u64, Lint
     Ok(last)
 }
 
-/// DER of the Name whose only attribute is this common name, a UTF8String; of the empty Name, if it has more than 64 bytes.
+/// DER of the Name whose only attribute is this common name, a UTF8String; of the empty Name, if it has more than 64
+/// bytes.
 fn subject_of(name: &str) -> Vec<u8> {
     const COMMON_NAME: [u8; 5] = [6, 3, 0x55, 4, 3];
     let Ok(length @ ..=64) = u8::try_from(name.len()) else { return vec![0x30, 0] };

@@ -13,9 +13,9 @@
 //!
 //! Deviations:
 //! - Nothing of a CSR is taken but its key: names, extensions and attributes are neither checked nor copied.
-//! - The subject has the first name as its common name where it fits, which the BR allow and do not recommend (§7.1.2.7.2).
-//!   No client of ours needs it; but kdig 3.2 wants to print the subject of a certificate and gives the connection up if
-//!   there is none (GnuTLS itself verifies it), and other old software does likewise.
+//! - The subject has the first name as its common name where it fits, which the BR allow and do not recommend
+//!   (§7.1.2.7.2). No client of ours needs it; but kdig 3.2 wants to print the subject of a certificate and gives the
+//!   connection up if there is none (GnuTLS itself verifies it), and other old software does likewise.
 //! - No CRL or OCSP pointers (BR §7.1.2.11.2 makes them optional for certificates of at most seven days).
 //! - The key identifiers are those of RFC 7093 §2 (SHA-256, leftmost 160 bits), not SHA-1.
 //! - The root carries nameConstraints and extKeyUsage, which the BR keep for subordinate CAs: here the root issues by

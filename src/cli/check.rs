@@ -31,10 +31,10 @@ silent       does not answer
 lagging      what it shows is proven, but old; if all lag, the cluster stands still
 withholding  answers, but does not show what it says it has
 forging      shows what the zone's or the cluster's key did not sign, or denies what others prove
-divergent    its signed head and another's are of no one order: stop, and keep the output as evidence
+divergent    its signed head and another's are of no one order: stop, and keep what --json shows: it is proof
 
-Exit codes: 0 all are healthy; of the others the worst: 4 silent, 5 lagging, 6 withholding, 7 forging, 8 divergent; 2 wrong
-usage or input file")]
+Exit codes: 0 all are healthy; of the others the worst: 4 silent, 5 lagging, 6 withholding, 7 forging, 8 divergent; 2
+wrong usage or input file")]
 pub struct Args {
     /// A zone of the cluster
     #[arg(value_name = "ZONE", value_parser = absolute_name)]
@@ -94,7 +94,7 @@ fn row(finding: &Finding, now: Timestamp) -> [String; 10] {
         beat.map_or_else(dash, |beat| format!("{} s", age(beat.time, now))),
         beat.map_or_else(dash, |beat| beat.height.to_string()),
         shown.map_or_else(dash, |shown| format!("{} s", left(shown.expiration, now))),
-        head.map_or_else(dash, |head| format!("height {}", head.height)),
+        head.map_or_else(dash, |signed| format!("height {}", signed.head.height)),
         word.map_or_else(dash, |word| format!("height {}", word.height)),
         why.clone(),
     ]
@@ -125,11 +125,12 @@ fn to_json(zone: &Name, verdict: Verdict, findings: &[Finding], now: Timestamp) 
                 "interval": beat.interval,
                 "age_seconds": age(beat.time, now),
             })),
-            "signed_head": head.map(|head| json!({
-                "height": head.height,
-                "agreed_time": head.agreed_time,
-                "position": head.position,
-                "root": head.root.to_string(),
+            "signed_head": head.map(|signed| json!({
+                "height": signed.head.height,
+                "agreed_time": signed.head.agreed_time,
+                "position": signed.head.position,
+                "root": signed.head.root.to_string(),
+                "signed_base64": data_encoding::BASE64.encode(&signed.to_bytes()),
             })),
             "own_word": word.map(|word| json!({
                 "height": word.height,

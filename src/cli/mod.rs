@@ -1,8 +1,8 @@
 //! The `torrens` command: one file for each subcommand.
 //!
 //! Exit codes: 0 done or accepted; 1 refused, with the reason; 2 wrong usage or a broken input file; 3 not confirmed by
-//! enough replicas in time; 4 to 8 what `check` found. Results go to stdout, as text or with `--json` as one JSON object;
-//! everything else to stderr.
+//! enough replicas in time; 4 to 8 what `check` found. Results go to stdout, as text or with `--json` as one JSON
+//! object; everything else to stderr.
 
 mod bench;
 mod cert;

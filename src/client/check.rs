@@ -1,19 +1,20 @@
 //! Whether the servers of a zone show what the cluster agreed on, lately: all are asked, nobody is believed.
 //!
-//! Of each server the SOA record and the heartbeat ([`crate::signing::heartbeat`]) are asked for over DNS, and verified under
-//! the zone's key; of a replica also its newest signed head ([`super::head`]), which names the root over its whole state, and how
-//! far it has come by its own word, over HTTP. The newest proven version and head are the measure for the others: what was
-//! signed once cannot be taken back, and no server can make it up. So a server is found
+//! Of each server the SOA record and the heartbeat ([`crate::signing::heartbeat`]) are asked for over DNS, and verified
+//! under the zone's key; of a replica also its newest signed head ([`super::head`]), which names the root over its
+//! whole state, and how far it has come by its own word, over HTTP. The newest proven version and head are the measure
+//! for the others: what was signed once cannot be taken back, and no server can make it up. So a server is found
 //!
 //! * **divergent**: its signed head and another's are of no one order: the cluster signed two states;
 //! * **forging**: it shows what was not signed, or denies what others prove;
 //! * **withholding**: it answers, and knows more by its own word than it shows; or serves nothing of the zone;
-//! * **lagging**: what it shows is proven, and old: another shows a newer version or head, or the next heartbeat is overdue, or
-//!   a signature has expired. If all lag, the cluster stands still;
+//! * **lagging**: what it shows is proven, and old: another shows a newer version or head, or the next heartbeat is
+//!   overdue, or a signature has expired. If all lag, the cluster stands still;
 //! * **silent**: no answer at all.
 //!
-//! Versions and heads reach the replicas within milliseconds of each other; whoever is behind is asked once more a moment
-//! later before anything is said of it. Who shows no signed head of its own accord, though it answers, is behind as well.
+//! Versions and heads reach the replicas within milliseconds of each other; whoever is behind is asked once more a
+//! moment later before anything is said of it. Who shows no signed head of its own accord, though it answers, is behind
+//! as well.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -31,7 +32,7 @@ use crate::directory::Timestamp;
 use crate::directory::name::Name;
 use crate::directory::rrset::Rtype;
 use crate::limits::{CHECK_AGAIN_MS, HEARTBEAT_GRACE, MAX_ANSWER, REQUEST_TIMEOUT_MS};
-use crate::replica::heads::Head;
+use crate::replica::heads::{Head, SignedHead};
 use crate::replica::report::{Answer, StatusReport};
 use crate::signing::heartbeat::{self, Heartbeat};
 
@@ -108,7 +109,7 @@ pub struct Finding {
     pub shown: Option<Shown>,
     pub word: Option<Word>,
     /// Its newest signed head, if it proved one.
-    pub head: Option<Head>,
+    pub head: Option<SignedHead>,
 }
 
 /// The replicas of a cluster, as servers of its zones.
@@ -205,7 +206,7 @@ struct Newest {
 impl Newest {
     fn of(observations: &[Observation]) -> Self {
         let serials = observations.iter().filter_map(|seen| Some(shown(seen)?.serial));
-        let heights = observations.iter().filter_map(|seen| Some(seen.head.proven()?.height));
+        let heights = observations.iter().filter_map(|seen| Some(seen.head.proven()?.head.height));
         Self { serial: serials.reduce(|a, b| if is_older(a, b) { b } else { a }), height: heights.max() }
     }
 
@@ -216,7 +217,7 @@ impl Newest {
     /// Of a replica that answers.
     fn has_head_above(&self, seen: &Observation) -> bool {
         let answers = seen.word.is_some() && seen.head != HeadReply::Forged;
-        answers && seen.head.proven().map(|head| head.height) < self.height
+        answers && seen.head.proven().map(|signed| signed.head.height) < self.height
     }
 }
 
@@ -224,23 +225,22 @@ fn judge(newest: Newest, observations: &[Observation], servers: Vec<Server>, now
     let beats = observations.iter().any(|seen| proven_heartbeat(&seen.heartbeat).is_some());
     let finding = |(seen, server): (&Observation, Server)| {
         let shown = shown(seen);
-        let head = seen.head.proven();
-        let other = head.and_then(|head| {
-            let heads = observations.iter().filter_map(|other| other.head.proven());
-            heads.into_iter().find(|other| head::contradict(head, other))
-        });
-        let (verdict, why) = match (head, other) {
-            (Some(head), Some(other)) => (Verdict::Divergent, divergence(head, other)),
-            _ => verdict(newest, beats, seen, shown, now),
+        let signed = seen.head.proven();
+        let (verdict, why) = match signed.and_then(|signed| divergence(&signed.head, observations)) {
+            Some(why) => (Verdict::Divergent, why),
+            None => verdict(newest, beats, seen, shown, now),
         };
-        Finding { server, verdict, why, shown, word: seen.word, head: head.copied() }
+        Finding { server, verdict, why, shown, word: seen.word, head: signed.copied() }
     };
     observations.iter().zip(servers).map(finding).collect()
 }
 
-fn divergence(head: &Head, other: &Head) -> String {
+/// How a signed head contradicts another that somebody showed.
+fn divergence(head: &Head, observations: &[Observation]) -> Option<String> {
+    let others = observations.iter().filter_map(|other| Some(&other.head.proven()?.head));
+    let other = others.into_iter().find(|other| head::contradict(head, other))?;
     let of = |head: &Head| format!("height {} with root {}", head.height, head.root);
-    format!("the cluster's key signed {}, and {}: no one order has both", of(head), of(other))
+    Some(format!("the cluster's key signed {}, and {}: no one order has both", of(head), of(other)))
 }
 
 /// What is to be thought of a server, given the newest that anybody proved, and whether anybody proved a heartbeat.
@@ -281,7 +281,7 @@ fn verdict(newest: Newest, beats: bool, seen: &Observation, shown: Option<Shown>
     }
     if newest.has_head_above(seen) {
         let has =
-            seen.head.proven().map_or("no signed head".into(), |head| format!("a signed head of {}", head.height));
+            seen.head.proven().map_or("no signed head".into(), |head| format!("a signed head of {}", head.head.height));
         let height = newest.height.expect("it is above another");
         return (Verdict::Lagging, format!("{has}, while height {height} is signed"));
     }
@@ -302,7 +302,7 @@ fn verdict(newest: Newest, beats: bool, seen: &Observation, shown: Option<Shown>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::head::tests::head;
+    use crate::client::head::tests::{head, signed};
     use crate::crypto::digest::Digest;
     use crate::directory::rrset::Rrset;
     use crate::signing::rrsig::Validity;
@@ -341,7 +341,7 @@ mod tests {
 
     #[test]
     fn each_kind_of_misbehaviour_has_its_name() {
-        let signed = |height| HeadReply::Proven(head(height));
+        let signed = |height| HeadReply::Proven(signed(head(height)).into());
         let sound = Observation { soa: soa(7, 86_400), heartbeat: beat(5), word: word(7), head: signed(7) };
         let nothing = |what: &str| Reply::Nothing(what.into());
         let cases = [
@@ -380,7 +380,7 @@ mod tests {
             soa: soa(7, 86_400),
             heartbeat: beat(5),
             word: word(7),
-            head: HeadReply::Proven(head),
+            head: HeadReply::Proven(signed(head).into()),
         };
         let other = || of(Head { root: Digest([8; 32]), ..head(7) });
         assert_eq!(found(&[of(head(7)), of(head(7))]), [Verdict::Healthy; 2]);

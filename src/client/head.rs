@@ -1,8 +1,9 @@
 //! The newest signed head of a replica, and whether several can be of one order.
 //!
-//! A head ([`crate::replica::heads`]) names a height and the root over all rows there. The cluster's threshold key signs it:
-//! correct replicas sign one for each height. Two signed heads that no single order can have are proof that the cluster
-//! diverged: more replicas than may fail signed both, or the key is known to somebody. Any client can show that to anybody.
+//! A head ([`crate::replica::heads`]) names a height and the root over all rows there. The cluster's threshold key
+//! signs it: correct replicas sign one for each height. Two signed heads that no single order can have are proof that
+//! the cluster diverged: more replicas than may fail signed both, or the key is known to somebody. Any client can show
+//! that to anybody.
 
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use crate::replica::report::HeadReport;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum HeadReply {
     /// The cluster's key signed it.
-    Proven(Head),
+    Proven(Box<SignedHead>),
     /// It says that none is signed yet.
     Nothing,
     /// What the cluster's key did not sign.
@@ -28,9 +29,9 @@ pub enum HeadReply {
 }
 
 impl HeadReply {
-    pub fn proven(&self) -> Option<&Head> {
+    pub fn proven(&self) -> Option<&SignedHead> {
         match self {
-            Self::Proven(head) => Some(head),
+            Self::Proven(signed) => Some(signed),
             _ => None,
         }
     }
@@ -50,7 +51,7 @@ fn judge(body: &[u8], cluster: &Cluster) -> HeadReply {
     let report = serde_json::from_slice::<HeadReport>(body).ok();
     let signed = report.and_then(|report| SignedHead::from_bytes(&report.head));
     match signed.filter(|signed| signed.verify(&cluster.heads, cluster.network)) {
-        Some(signed) => HeadReply::Proven(signed.head),
+        Some(signed) => HeadReply::Proven(Box::new(signed)),
         None => HeadReply::Forged,
     }
 }
@@ -88,30 +89,31 @@ pub mod tests {
         }
     }
 
-    /// What a replica answers, signed by three of four.
-    pub fn answer(head: Head) -> String {
+    /// Signed by three of four.
+    pub fn signed(head: Head) -> SignedHead {
         let (public, secrets) = head_key();
         let digest = head.digest();
         let shares: Vec<_> = secrets[1..].iter().map(|secret| (secret.index(), secret.sign(&digest))).collect();
-        let signature = public.combine(&digest, &shares).unwrap();
-        serde_json::to_string(&HeadReport { head: SignedHead { head, signature }.to_bytes() }).unwrap()
+        SignedHead { head, signature: public.combine(&digest, &shares).unwrap() }
+    }
+
+    /// What a replica answers.
+    fn answer(head: &[u8]) -> String {
+        serde_json::to_string(&HeadReport { head: head.to_vec() }).unwrap()
     }
 
     #[test]
     fn only_what_the_clusters_key_signed_for_this_network_is_proven() {
         let cluster = cluster_of(&["a:1", "b:1", "c:1", "d:1"].map(String::from));
-        assert_eq!(judge(answer(head(7)).as_bytes(), &cluster), HeadReply::Proven(head(7)));
-        let elsewhere = Head { network: Digest([0x12; 32]), ..head(7) };
-        assert_eq!(judge(answer(elsewhere).as_bytes(), &cluster), HeadReply::Forged, "of another network");
-        let report: HeadReport = serde_json::from_str(&answer(head(7))).unwrap();
-        let signature = SignedHead::from_bytes(&report.head).unwrap().signature;
-        let other = SignedHead { head: head(8), signature };
-        let text = serde_json::to_string(&HeadReport { head: other.to_bytes() }).unwrap();
-        assert_eq!(judge(text.as_bytes(), &cluster), HeadReply::Forged, "signed for another height");
-        for length in 0..report.head.len() {
-            let cut = HeadReport { head: report.head[..length].to_vec() };
-            let text = serde_json::to_string(&cut).unwrap();
-            assert_eq!(judge(text.as_bytes(), &cluster), HeadReply::Forged, "{length} bytes");
+        let judged = |head: &[u8]| judge(answer(head).as_bytes(), &cluster);
+        let sound = signed(head(7));
+        assert_eq!(judged(&sound.to_bytes()), HeadReply::Proven(Box::new(sound)));
+        let elsewhere = signed(Head { network: Digest([0x12; 32]), ..head(7) });
+        assert_eq!(judged(&elsewhere.to_bytes()), HeadReply::Forged, "of another network");
+        let other = SignedHead { head: head(8), ..sound };
+        assert_eq!(judged(&other.to_bytes()), HeadReply::Forged, "signed for another height");
+        for length in 0..sound.to_bytes().len() {
+            assert_eq!(judged(&sound.to_bytes()[..length]), HeadReply::Forged, "{length} bytes");
         }
         assert_eq!(judge(b"{}", &cluster), HeadReply::Forged);
     }

@@ -15,8 +15,8 @@
 //! ```
 //!
 //! Everything that fails is a problem document (RFC 9457) with a stable `code`. The values are those of
-//! [`crate::replica::report`]. Heads and evidence are signed; all other answers are a replica's own word. Clients compare
-//! those of several replicas ([`crate::replica::report`] says how).
+//! [`crate::replica::report`]. Heads and evidence are signed; all other answers are a replica's own word. Clients
+//! compare those of several replicas ([`crate::replica::report`] says how).
 //!
 //! This module knows nothing of the order or the store: [`Backend`] is the door to the replica.
 

@@ -13,19 +13,21 @@
 //! signatures' validity, or validators discard what caches still hold). The last eighth is what a renewal may take until it is published, while replicas are cut off or a large
 //! zone is signed anew.
 //!
-//! A secondary that reaches no replica any more serves what it has until the SOA record's EXPIRE has passed since it last did
-//! (RFC 1034 §4.3.5), and is not to show an expired RRSIG before (RFC 6781 §4.4.1: EXPIRE is to be less than the validity of
-//! signatures). When it last reached one, every signature had `validity − renewal` left; so EXPIRE is published as at most seven
-//! eighths of that, too, and REFRESH and RETRY then as at most a third of EXPIRE, so that it tries in time.
+//! A secondary that reaches no replica any more serves what it has until the SOA record's EXPIRE has passed since it
+//! last did (RFC 1034 §4.3.5), and is not to show an expired RRSIG before (RFC 6781 §4.4.1: EXPIRE is to be less than
+//! the validity of signatures). When it last reached one, every signature had `validity − renewal` left; so EXPIRE is
+//! published as at most seven eighths of that, too, and REFRESH and RETRY then as at most a third of EXPIRE, so that it
+//! tries in time.
 //!
 //! Jitter follows from the RRset's identity. An RRset that is renewed somewhat more often than another drifts away from it, so a
 //! zone is not renewed all at once for ever after its genesis.
 //!
 //! The digest of the zone is made at each version, so what it may cost is policy too: by default small zones have one.
 //!
-//! Deviation: a TTL above the maximum is not refused but lowered where it is published, as RFC 2181 §8 lets every cache do:
-//! records from other places may be taken over as they are. So is EXPIRE: the SOA record of a zone that was unsigned until now
-//! commonly says weeks. State keeps what its owner wrote; the policy is the same at all replicas, so what they publish is, too.
+//! Deviation: a TTL above the maximum is not refused but lowered where it is published, as RFC 2181 §8 lets every cache
+//! do: records from other places may be taken over as they are. So is EXPIRE: the SOA record of a zone that was
+//! unsigned until now commonly says weeks. State keeps what its owner wrote; the policy is the same at all replicas, so
+//! what they publish is, too.
 
 use serde::{Deserialize, Serialize};
 
@@ -171,8 +173,8 @@ impl Policy {
         Timestamp(seconds.saturating_mul(1000))
     }
 
-    /// The RRset as it is published: its TTL is at most the zone's largest, and EXPIRE of an SOA record within the validity of
-    /// signatures.
+    /// The RRset as it is published: its TTL is at most the zone's largest, and EXPIRE of an SOA record within the
+    /// validity of signatures.
     pub fn published(&self, mut rrset: Rrset) -> Rrset {
         rrset.ttl = rrset.ttl.min(self.max_ttl);
         if rrset.rtype != Rtype::SOA {

@@ -1,8 +1,8 @@
 //! Whether a certificate is to be issued anew: `torrens cert issue --if-due`, for timers.
 //!
-//! It is due when less than a third of its validity is left (a part of the validity, as RFC 9773 §1 describes ACME clients), or
-//! when what is there cannot be used for what is asked for. Certificates of the network's authority hold six days: two of them
-//! are in reserve, and an hourly timer has some fifty tries.
+//! It is due when less than a third of its validity is left (a part of the validity, as RFC 9773 §1 describes ACME
+//! clients), or when what is there cannot be used for what is asked for. Certificates of the network's authority hold
+//! six days: two of them are in reserve, and an hourly timer has some fifty tries.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -27,7 +27,8 @@ pub struct Standing {
     pub due: Timestamp,
 }
 
-/// The certificate in the file `chain`, if it is for this key and these names and no others and is not due; else, why not.
+/// The certificate in the file `chain`, if it is for this key and these names and no others and is not due; else, why
+/// not.
 pub fn standing(
     chain: &Path,
     authority: &Authority,
