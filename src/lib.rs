@@ -27,7 +27,7 @@
 //! | [`ca`] | certificates from state: authorize, build, lint |
 //! | [`signing`] | which signature is due, who signs it, shares → signature; zone versions, renewals |
 //! | [`store`] | RocksDB and memory behind one trait; the root over all rows; the [`View`](store::view::View) that readers see |
-//! | [`replica`] | the whole node as a value: inputs → effects; the replicated state machine |
+//! | [`replica`] | the whole node as a value: inputs → effects; the replicated state machine; votes on registries' zones |
 //! | [`peer`], [`dns`], [`http`] | links between replicas; answers to resolvers; the owners' API |
 //! | [`client`] | for owners: submit, vote, believe no single replica |
 //! | [`sim`] | whole replicas under virtual time: one seed, one universe |

@@ -520,6 +520,30 @@ pub const COST_OF_HANDED_ON_ENVELOPE: u32 = 64;
 pub const QUIET_MS: u64 = 1_000;
 /// Rounds after which an operation that is in the DAG but not ordered is proposed again: several waves.
 pub const REPROPOSE_ROUNDS: u64 = 30;
+/// Bytes of the changes from one version of a primary's zone to the next: all of a zone of a hundred thousand names, or what
+/// changes in a day in one of ten million. A new zone begins with its file in the genesis.
+pub const MAX_CHANGES: usize = MAX_CHANGE_PARTS * CHANGE_PART;
+/// Bytes of the parts that changes are ordered in, the last aside: an eighth of a payload.
+pub const CHANGE_PART: usize = 128 * 1024;
+/// Parts of the changes of one version: 4 KiB of digests in a vote.
+pub const MAX_CHANGE_PARTS: usize = 128;
+/// Parts in one block: operations and shares have the rest of it.
+pub const MAX_CHANGE_PARTS_PER_BLOCK: usize = 2;
+/// Votes on zones' versions in one block.
+pub const MAX_VOTES_PER_BLOCK: usize = 8;
+/// Votes of one replica on one zone that count: its latest. Several, since the versions that replicas see may differ while a
+/// registry changes its zone more often than it is voted on.
+pub const MAX_VOTES_PER_ZONE: usize = 4;
+/// Bytes of a zone as a primary transfers it: as much as fits into a genesis.
+pub const MAX_TRANSFER_BYTES: usize = MAX_GENESIS;
+/// Primaries that a replica asks: one for each zone, and more zones than one cluster signs.
+pub const MAX_PRIMARIES: usize = 64;
+/// Seconds between two looks at a primary's serial, at least and at most, whatever its SOA record says.
+pub const PRIMARY_REFRESH: std::ops::RangeInclusive<u32> = 1..=86_400;
+/// Seconds until a primary that did not answer is asked again.
+pub const PRIMARY_RETRY: u32 = 30;
+/// How long a connection to a primary, or its next message, may take.
+pub const PRIMARY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
 /// Bytes of an encoded genesis: a zone of a million names.
 pub const MAX_GENESIS: usize = 256 * 1024 * 1024;
 /// Bytes of operations in one block: what shares and nonces may need is left free.

@@ -20,6 +20,7 @@ use toml::Spanned;
 use super::{ConfigError, file};
 use crate::directory::master::{ZoneFile, parse_seconds};
 use crate::directory::name::Name;
+use crate::directory::primary::ZoneSource;
 use crate::signing::policy::Policy;
 
 /// Policies by zone, and one for all others.
@@ -72,6 +73,7 @@ struct Options {
     heartbeat: Option<Spanned<Time>>,
     zonemd_names: Option<u32>,
     version_interval: Option<Spanned<Time>>,
+    source: Option<ZoneSource>,
 }
 
 /// A time as people write it.
@@ -102,7 +104,7 @@ impl Written {
 /// What the options make of the policy that holds without them.
 fn meant(options: Spanned<Options>, base: Policy) -> Result<Policy, Fault> {
     let span = options.span();
-    let Options { validity, renewal, jitter, backdating, max_ttl, heartbeat, zonemd_names, version_interval } =
+    let Options { validity, renewal, jitter, backdating, max_ttl, heartbeat, zonemd_names, version_interval, source } =
         options.into_inner();
     let heartbeat = match heartbeat {
         Some(time) if matches!(time.get_ref(), Time::Text(text) if text == "off") => None,
@@ -118,6 +120,7 @@ fn meant(options: Spanned<Options>, base: Policy) -> Result<Policy, Fault> {
         heartbeat,
         zonemd_names: zonemd_names.unwrap_or(base.zonemd_names),
         version_interval: seconds(version_interval, base.version_interval)?,
+        source: source.unwrap_or(base.source),
     };
     policy.check().map_err(|error| (Some(span), error.to_string()))?;
     Ok(policy)

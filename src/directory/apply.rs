@@ -76,7 +76,7 @@ impl Directory {
     }
 
     /// Names at which `next` is published otherwise than what stands under its name now.
-    fn dirty(&self, next: &Title) -> BTreeSet<Name> {
+    pub(super) fn dirty(&self, next: &Title) -> BTreeSet<Name> {
         let before = self.title(&next.name).map(|title| self.published(title)).unwrap_or_default();
         let after = self.published(next);
         let names: BTreeSet<&Name> = before.keys().chain(after.keys()).collect();

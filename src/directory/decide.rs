@@ -22,6 +22,7 @@ use super::Timestamp;
 use super::apply::{CertificateRequest, Change};
 use super::name::Name;
 use super::operation::{Action, Operation, RecordChange, SignedOperation, VerifiedOperation};
+use super::primary::ZoneSource;
 use super::records::{self, RecordsError, check_rrset, check_together};
 use super::refusal::{CertificateNameFault, LabelFault, Refusal};
 use super::rrset::{Rrset, Rtype};
@@ -151,6 +152,9 @@ fn check_place<'a>(directory: &'a Directory, operation: &Operation) -> Result<&'
     let apex = &zone.apex;
     if operation.zone != *apex {
         return Err(Refusal::WrongZone { name, expected: apex.clone() });
+    }
+    if zone.source == ZoneSource::Primary {
+        return Err(Refusal::NamesOfRegistry { name, zone: apex.clone() });
     }
     match name.suffix(apex.label_count() + 1) {
         Some(title) if title != name => Err(Refusal::NotOneLabelBelow { name, zone: apex.clone(), title }),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::Timestamp;
 use super::master::ZoneFile;
 use super::name::Name;
+use super::primary::ZoneSource;
 use super::rrset::{Rrset, Rtype};
 use super::state::{Directory, ZoneRegistry};
 use super::title::{Event, HistoryEntry, Title};
@@ -54,7 +55,7 @@ impl Directory {
                     }
                 }
             }
-            let zone = ZoneRegistry { apex: apex.clone(), registry, records: at_apex };
+            let zone = ZoneRegistry { apex: apex.clone(), registry, records: at_apex, source: ZoneSource::Titles };
             if zones.insert(apex.clone(), zone).is_some() {
                 return Err(GenesisError::ZoneTwice(apex));
             }
@@ -68,6 +69,20 @@ impl Directory {
         }
         Ok((directory, rows))
     }
+}
+
+/// A title of the registry as it stands now, and the one entry of its history.
+pub(super) fn registry_title(
+    zone: &ZoneRegistry,
+    name: &Name,
+    records: BTreeMap<(Name, Rtype), Rrset>,
+    since: Timestamp,
+    position: u64,
+) -> (Title, HistoryEntry) {
+    let mut title = Title { records, ..empty(&zone.apex, name, zone.registry, since) };
+    title.head = genesis_head(&title);
+    let entry = HistoryEntry { position, ..genesis_entry(&title) };
+    (title, entry)
 }
 
 fn empty(apex: &Name, name: &Name, owner: PublicKey, since: Timestamp) -> Title {

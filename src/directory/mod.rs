@@ -3,6 +3,7 @@
 //! [`decide::admit`] turns ordered bytes into a verified operation, [`decide::decide`] turns that into a change or a
 //! [`refusal::Refusal`], and [`state::Directory::apply`], which cannot fail, carries the change out and says which names
 //! are to be signed anew. Whatever bytes are ordered, there is an outcome: nothing here panics on them.
+//! [`primary`] is for zones whose content is not the owners' but comes from a registry's own server.
 //! [`state::Directory::rrsets_at`] says what a zone publishes, [`differences`] what its versions changed; [`master`] reads
 //! zones from files and records from owners.
 
@@ -14,6 +15,7 @@ pub mod master;
 pub mod name;
 pub mod name_ref;
 pub mod operation;
+pub mod primary;
 pub mod publish;
 pub mod rdata;
 pub mod records;

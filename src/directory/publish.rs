@@ -6,7 +6,8 @@
 //! lies within another one is a cut in it; without NS records there the outer zone publishes nothing at that name.
 //!
 //! Deviations: at a name that is a wildcard (a `*` label right below the apex, from a zone's file) no KEY is published:
-//! it would name the registry as owner of every name that is still free.
+//! it would name the registry as owner of every name that is still free. Nor is one in a zone that comes from a primary, which
+//! is published as it came.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -69,11 +70,13 @@ impl Directory {
         let names: BTreeSet<&Name> =
             title.records.keys().map(|(name, _)| name).chain([&title.name]).chain(inner_zones).collect();
         let mut published = BTreeMap::new();
+        let shows_owner = title.shows_owner(self);
         // What is beneath a name follows it at once in canonical order (RFC 4034 §6.1).
         let mut hiding: Option<(&Name, Hides)> = None;
         for name in names {
             hiding = hiding.filter(|(above, _)| name.is_within(above));
-            let place = Place { hidden: hiding.map(|(_, hides)| hides), own: self.hides(title, name) };
+            let hidden = hiding.map(|(_, hides)| hides);
+            let place = Place { hidden, own: self.hides(title, name), shows_owner };
             if hiding.is_none() {
                 hiding = place.own.map(|hides| (name, hides));
             }
@@ -87,7 +90,8 @@ impl Directory {
 
     fn place(&self, title: &Title, name: &Name) -> Place {
         let mut above = (title.name.label_count()..name.label_count()).filter_map(|labels| name.suffix(labels));
-        Place { hidden: above.find_map(|above| self.hides(title, &above)), own: self.hides(title, name) }
+        let hidden = above.find_map(|above| self.hides(title, &above));
+        Place { hidden, own: self.hides(title, name), shows_owner: title.shows_owner(self) }
     }
 
     /// What `name` hides of the names beneath it.
@@ -117,6 +121,8 @@ struct Place {
     hidden: Option<Hides>,
     /// What it hides itself.
     own: Option<Hides>,
+    /// The title is one at whose name the owner's key stands.
+    shows_owner: bool,
 }
 
 impl Place {
@@ -143,7 +149,7 @@ impl Title {
         if standing == Standing::Cut && !rrsets.iter().any(|rrset| rrset.rtype == Rtype::NS) {
             rrsets.clear();
         }
-        if standing == Standing::Authoritative && *name == self.name && !name.is_wildcard() {
+        if standing == Standing::Authoritative && *name == self.name && place.shows_owner {
             let at = rrsets.partition_point(|rrset| rrset.rtype < Rtype::KEY);
             rrsets.insert(at, owner_key(&self.owner));
         }

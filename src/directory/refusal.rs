@@ -86,6 +86,8 @@ pub enum Refusal {
     NotIssued { reason: String },
     #[error("what was sealed is no operation: seal it with a current client, to the key in this cluster's file")]
     NotAnOperation,
+    #[error("{name} lies in the zone {zone}, whose registry keeps its names itself: ask the registry")]
+    NamesOfRegistry { name: Name, zone: Name },
 }
 
 /// Why a label cannot be registered.
@@ -153,6 +155,7 @@ impl Refusal {
             Self::BadCertificateKey => "bad-certificate-key",
             Self::NotIssued { .. } => "not-issued",
             Self::NotAnOperation => "not-an-operation",
+            Self::NamesOfRegistry { .. } => "names-of-registry",
         }
     }
 }

@@ -7,6 +7,7 @@ use imbl::OrdMap;
 use serde::{Deserialize, Serialize};
 
 use super::name::Name;
+use super::primary::ZoneSource;
 use super::rrset::{Rrset, Rtype};
 use super::title::Title;
 use crate::codec::{self, CodecError};
@@ -21,14 +22,15 @@ pub struct Directory {
     titles: OrdMap<Name, Arc<Title>>,
 }
 
-/// What belongs to a zone itself: fixed at the genesis.
+/// What belongs to a zone itself: fixed at the genesis, but for the records of a zone that comes from a primary.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ZoneRegistry {
     pub apex: Name,
     /// Owner of the names that were in the zone's file.
     pub registry: PublicKey,
-    /// RRsets at the apex as the file has them; the SOA record's serial is the file's.
+    /// RRsets at the apex as the file, or the primary, has them; the SOA record's serial is theirs.
     pub records: BTreeMap<Rtype, Rrset>,
+    pub source: ZoneSource,
 }
 
 /// Key of the row of [`Table::Meta`] that holds the zones.
@@ -71,6 +73,14 @@ impl Directory {
 
     pub(super) fn put(&mut self, title: Title) {
         self.titles.insert(title.name.clone(), Arc::new(title));
+    }
+
+    pub(super) fn remove(&mut self, title: &Name) {
+        self.titles.remove(title);
+    }
+
+    pub(super) fn put_zone(&mut self, zone: ZoneRegistry) {
+        Arc::make_mut(&mut self.zones).insert(zone.apex.clone(), zone);
     }
 
     pub fn zones(&self) -> &BTreeMap<Name, ZoneRegistry> {

@@ -1,5 +1,6 @@
 //! The rules, as sentences: each refusal has a test that produces it.
 
+mod primary;
 mod properties;
 mod publishing;
 mod refusals;

@@ -30,7 +30,7 @@ impl From<DoorRefusal> for Problem {
         let status = match refusal {
             DoorRefusal::Malformed | DoorRefusal::WrongNetwork | DoorRefusal::UnknownZone => StatusCode::BAD_REQUEST,
             DoorRefusal::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            DoorRefusal::BadSignature | DoorRefusal::BadSeal => StatusCode::FORBIDDEN,
+            DoorRefusal::BadSignature | DoorRefusal::BadSeal | DoorRefusal::NamesOfRegistry => StatusCode::FORBIDDEN,
             DoorRefusal::Busy => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self::new(status, refusal.code(), refusal.to_string())

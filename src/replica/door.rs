@@ -61,6 +61,9 @@ pub fn check(bytes: &[u8], network: Digest, directory: &Directory) -> Result<Sub
     if directory.zone_of(&signed.operation.title).is_none() {
         return Err(DoorRefusal::UnknownZone);
     }
+    if directory.primary_zone_of(&signed.operation.title).is_some() {
+        return Err(DoorRefusal::NamesOfRegistry);
+    }
     let valid_until = signed.operation.valid_until;
     let verified = signed.verify().ok_or(DoorRefusal::BadSignature)?;
     Ok(Submission { digest: verified.digest(), bytes: bytes.into(), content: Content::Operation { valid_until } })

@@ -8,9 +8,10 @@
 //! 2. every block's payload, in the order of the commit: nonce commitments, signature shares, sealed operations,
 //!    operations. A share that completes a signature makes it a fact here; an operation is decided and applied, once, where
 //!    it stands first;
-//! 3. zone versions whose last due signature is a fact get their digest, if they are to have one, or are published, whole; zones with gathered changes, due
+//! 3. versions of zones from primaries that are voted for and whole take effect ([`super::primary`]);
+//! 4. zone versions whose last due signature is a fact get their digest, if they are to have one, or are published, whole; zones with gathered changes, due
 //!    renewals or a due heartbeat start their next version;
-//! 4. open signing tasks are assigned by the commit's coin. Their deadlines count from the round of the commit that was
+//! 5. open signing tasks are assigned by the commit's coin. Their deadlines count from the round of the commit that was
 //!    ordered last: nobody could know of them earlier.
 //!
 //! Whatever bytes are ordered, there is an answer: nothing here panics on them.
@@ -25,6 +26,7 @@ use super::envelope::operation_of;
 use super::genesis::Genesis;
 use super::outcome::{Accepted, Outcome, Outcomes};
 use super::payload::Payload;
+use super::primary::{Ballot, Part, Taken, Vote};
 use super::rsa::AuthorityKey;
 use super::sealed::backlog::{Backlog, Held, HeldBlock};
 use super::sealed::stored::TICKET_ROW;
@@ -32,12 +34,13 @@ use super::sealed::{Sealed, Ticket};
 use super::zones::ZoneMachine;
 use crate::ca;
 use crate::codec;
-use crate::committee::ReplicaId;
+use crate::committee::{Committee, ReplicaId};
 use crate::crypto::coin::CoinValue;
 use crate::crypto::digest::Digest;
 use crate::directory::decide::{Context, admit, decide};
 use crate::directory::name::Name;
 use crate::directory::operation::VerifiedOperation;
+use crate::directory::primary::ZoneSource;
 use crate::directory::refusal::Refusal;
 use crate::directory::state::ZONES_ROW;
 use crate::directory::{Directory, Timestamp};
@@ -51,6 +54,7 @@ use crate::store::view::View;
 
 pub struct Machine {
     network: Digest,
+    committee: Committee,
     authority: Arc<ca::Authority>,
     progress: Progress,
     directory: Directory,
@@ -58,6 +62,8 @@ pub struct Machine {
     certificates: Certificates,
     scheduler: Scheduler,
     zones: BTreeMap<Name, ZoneMachine>,
+    /// Of the zones that come from primaries.
+    ballots: BTreeMap<Name, Ballot>,
     sealed: Sealed,
     backlog: Backlog,
 }
@@ -92,6 +98,8 @@ pub struct Executed {
     pub assignments: Vec<Assignment>,
     /// Operations that were ordered: they need not be proposed again.
     pub operations: Vec<Digest>,
+    /// Whether a version from a primary was taken, or refused.
+    pub taken: bool,
     /// Whether a zone version was published.
     pub published: bool,
     /// Whether anything that a reader can see is new.
@@ -126,8 +134,11 @@ impl Machine {
     pub fn genesis(genesis: &Genesis) -> Result<(Self, Vec<Row>), DamagedState> {
         let damaged = |error: &dyn std::fmt::Display| DamagedState(format!("genesis: {error}"));
         let files = genesis.zones.iter().map(|zone| zone.to_file()).collect();
-        let (directory, rows) =
+        let (mut directory, mut rows) =
             Directory::genesis(files, genesis.registry, genesis.created).map_err(|error| damaged(&error))?;
+        for zone in genesis.zones.iter().filter(|zone| zone.policy.source == ZoneSource::Primary) {
+            rows.extend(directory.leave_to_primary(&zone.apex));
+        }
         let mut machine = Self::with(genesis, directory)?;
         machine.progress.agreed_time = genesis.created;
         for (apex, zone) in &mut machine.zones {
@@ -146,8 +157,11 @@ impl Machine {
         let keys = genesis.zones.iter().map(|zone| (zone.apex.clone(), zone.key.clone())).collect();
         let combiner = Arc::new(AuthorityKey(genesis.authority.key.clone()));
         let zones = genesis.zones.iter().map(|zone| (zone.apex.clone(), ZoneMachine::new(zone)));
+        let from_primary = genesis.zones.iter().filter(|zone| zone.policy.source == ZoneSource::Primary);
+        let ballots = from_primary.map(|zone| (zone.apex.clone(), Ballot::new(zone)));
         Ok(Self {
             network: genesis.network(),
+            committee: genesis.committee.clone(),
             authority: Arc::new(authority),
             progress: Progress::default(),
             directory,
@@ -155,6 +169,7 @@ impl Machine {
             certificates: Certificates::default(),
             scheduler: Scheduler::new(genesis.committee.clone(), keys, Some(combiner)),
             zones: zones.collect(),
+            ballots: ballots.collect(),
             sealed: Sealed::new(genesis.sealing.clone()),
             backlog: Backlog::default(),
         })
@@ -186,6 +201,10 @@ impl Machine {
             zone.load(&meta, &signed, &versions, &differences, machine.progress.agreed_time)
                 .ok_or_else(|| missing("zone version"))?;
         }
+        for ballot in machine.ballots.values_mut() {
+            let loaded = ballot.load(&meta, &machine.directory, &machine.committee);
+            loaded.ok_or_else(|| missing("votes on a zone"))?;
+        }
         Ok(Some(machine))
     }
 
@@ -204,6 +223,11 @@ impl Machine {
 
     pub fn network(&self) -> Digest {
         self.network
+    }
+
+    /// What is being voted on of a zone that comes from a primary.
+    pub fn ballot(&self, zone: &Name) -> Option<&Ballot> {
+        self.ballots.get(zone)
     }
 
     pub fn scheduler(&self) -> &Scheduler {
@@ -273,11 +297,12 @@ impl Machine {
         for block in &commit.blocks {
             let (author, round) = (block.author(), block.round());
             match Payload::from_bytes(block.payload()) {
-                Ok(Payload { operations, nonces, shares, sealed, openings }) => {
+                Ok(Payload { operations, nonces, shares, sealed, openings, votes, parts }) => {
                     executed.faults.extend(self.sealed.on_openings(author, openings));
                     counts.push(sealed.len());
                     envelopes.extend(sealed.into_iter().map(|envelope| (author, envelope)));
-                    blocks.push(HeldBlock { author, round, nonces, shares, sealed: Vec::new(), operations });
+                    let sealed = Vec::new();
+                    blocks.push(HeldBlock { author, round, nonces, shares, sealed, operations, votes, parts });
                 }
                 Err(error) => executed.faults.push((author, format!("payload in round {round}: {error}"))),
             }
@@ -299,6 +324,7 @@ impl Machine {
         for block in blocks {
             self.execute_block(block, &coin, executed);
         }
+        self.take_from_primaries(executed);
         self.publish_versions(executed);
         self.start_versions(executed);
         let step = self.scheduler.step(round, &coin.0, alive);
@@ -308,7 +334,7 @@ impl Machine {
     }
 
     fn execute_block(&mut self, block: HeldBlock, coin: &CoinValue, executed: &mut Executed) {
-        let HeldBlock { author, round, nonces, shares, sealed, operations } = block;
+        let HeldBlock { author, round, nonces, shares, sealed, operations, votes, parts } = block;
         if let Some(batch) = nonces {
             let events = self.scheduler.on_nonces(author, round, batch);
             self.note(events, executed);
@@ -324,6 +350,39 @@ impl Machine {
             // Operations that nobody signed leave no trace: a correct replica lets none of them in.
             if let Ok(verified) = admit(&bytes) {
                 self.execute_operation(&verified, coin, executed);
+            }
+        }
+        self.count_votes(author, votes, parts, executed);
+    }
+
+    fn count_votes(&mut self, author: ReplicaId, votes: Vec<Vote>, parts: Vec<Part>, executed: &mut Executed) {
+        for vote in votes {
+            match self.ballots.get_mut(&vote.zone) {
+                Some(ballot) => ballot.vote(author, vote, &self.committee, &mut executed.rows),
+                None => executed.faults.push((author, format!("vote on {}, which has no primary", vote.zone))),
+            }
+        }
+        for Part { zone, bytes } in parts {
+            if let Some(ballot) = self.ballots.get_mut(&zone) {
+                ballot.part(bytes, &mut executed.rows);
+            }
+        }
+    }
+
+    /// Applies the versions from primaries that are voted for and whole.
+    fn take_from_primaries(&mut self, executed: &mut Executed) {
+        let Progress { agreed_time: now, position, .. } = self.progress;
+        for (apex, ballot) in &mut self.ballots {
+            let Some(Taken { voters, judged }) = ballot.take(&self.directory, &mut executed.rows) else { continue };
+            executed.taken = true;
+            match judged {
+                Ok(update) => {
+                    let (dirty, rows) = self.directory.apply_changes(update, now, position);
+                    executed.rows.extend(rows);
+                    executed.changed = true;
+                    self.zones.get_mut(apex).expect("ballots are on zones of the genesis").gather(dirty);
+                }
+                Err(error) => executed.faults.extend(voters.iter().map(|voter| (voter, format!("vote for {error}")))),
             }
         }
     }

@@ -30,6 +30,7 @@ pub mod message;
 pub mod outcome;
 pub mod payload;
 pub mod pool;
+pub mod primary;
 mod proposing;
 pub mod recovery;
 pub mod report;
@@ -56,6 +57,8 @@ use self::machine::{Machine, Snapshot};
 use self::message::PeerMessage;
 use self::payload::Payload;
 use self::pool::{Kind, Pool};
+use self::primary::mine::Mine;
+pub use self::primary::mine::NotVotedFor;
 use self::report::DoorRefusal;
 use self::sealed::Ticket;
 use self::sync::{Staged, Sync, SyncProgress};
@@ -66,6 +69,7 @@ use crate::crypto::bls::SealingSecret;
 use crate::crypto::coin::CoinSecret;
 use crate::crypto::digest::Digest;
 use crate::crypto::ed25519::SecretKey;
+use crate::directory::master::ZoneFile;
 use crate::directory::operation::SignedOperation;
 use crate::limits::{COST_OF_HANDED_ON_ENVELOPE, MAX_STARTUP_ANSWER, MAX_UNUSED_NONCES, REPROPOSE_ROUNDS};
 use crate::mutants::{Mutant, planted};
@@ -104,6 +108,8 @@ pub struct Replica {
     /// Rounds of the own blocks with decryption shares that are not ordered yet.
     given: BTreeMap<Ticket, u64>,
     nonces_ahead: usize,
+    /// What was transferred from primaries.
+    transferred: Mine,
     verifier: Arc<dyn Verifier>,
     rng: ChaCha20Rng,
     /// What was executed since the start.
@@ -189,6 +195,7 @@ impl Replica {
             sealing,
             given: BTreeMap::new(),
             nonces_ahead,
+            transferred: Mine::default(),
             verifier,
             rng,
             held_back: false,
@@ -218,6 +225,8 @@ impl Replica {
 
     /// Takes over what owners gave to the replica before this one, which ran in the same process and is not ordered yet.
     pub fn inherit(&mut self, before: Self) {
+        self.transferred = before.transferred;
+        self.transferred.rebase(&self.machine);
         let round = self.order.own_last_round() + 1;
         for (digest, bytes, kind) in before.pool.into_given() {
             if !self.machine.knows(&digest) && !self.machine.sealed().has(&digest) {
@@ -303,6 +312,12 @@ impl Replica {
         let round = self.order.own_last_round() + 1;
         let kind = submission.content().kind();
         self.pool.add(digest, submission.bytes().clone(), kind, round).map_err(|_| DoorRefusal::Busy)
+    }
+
+    /// The shell has transferred a whole zone from the registry's primary, with this replica's own key. It is voted for in the next
+    /// blocks, unless an error says why not.
+    pub fn transferred(&mut self, file: ZoneFile) -> Result<(), NotVotedFor> {
+        self.transferred.transferred(&self.machine, file)
     }
 
     /// A link to `peer` came up.
@@ -554,6 +569,9 @@ impl Replica {
         self.commits.push(commit.clone());
         for digest in &executed.operations {
             self.pool.executed(digest);
+        }
+        if executed.taken {
+            self.transferred.rebase(&self.machine);
         }
         self.pool.expire(commit.agreed_time, commit.round.saturating_sub(REPROPOSE_ROUNDS * 4));
         let mine = executed.assignments.into_iter().filter(|assignment| assignment.signers().contains(self.me));

@@ -58,6 +58,7 @@ impl Replica {
             || !self.asked.is_empty()
             || self.machine.has_work(Timestamp(now.0.saturating_sub(self.ahead)))
             || self.heads.wants_round(now)
+            || self.transferred.wants_round(&self.machine, self.me)
             || self.order.unfinished()
     }
 
@@ -65,7 +66,11 @@ impl Replica {
     pub(super) fn payload(&mut self, round: u64) -> Payload {
         let Taken { operations, sealed } = self.pool.take(round, PAYLOAD_FOR_OPERATIONS);
         let (nonces, openings) = (self.refill(), self.openings(round));
-        let mut payload = Payload { operations, nonces, shares: Vec::new(), sealed, openings };
+        let votes = self.transferred.votes(&self.machine, self.me, round);
+        let (shares, parts) = Default::default();
+        let mut payload = Payload { operations, nonces, shares, sealed, openings, votes, parts };
+        let room = MAX_PAYLOAD.saturating_sub(payload.size_bound());
+        payload.parts = self.transferred.parts(&self.machine, self.me, round, room);
         let mut room = MAX_PAYLOAD.saturating_sub(payload.size_bound());
         let fits = |share: &&ShareEntry| {
             let size = codec::encode(*share).len();

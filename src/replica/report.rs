@@ -89,6 +89,8 @@ pub enum DoorRefusal {
     Busy,
     #[error("the sealed operation was changed after it was sealed: seal it again")]
     BadSeal,
+    #[error("the registry of this zone keeps its names itself: ask the registry")]
+    NamesOfRegistry,
 }
 
 impl DoorRefusal {
@@ -102,6 +104,7 @@ impl DoorRefusal {
             Self::UnknownZone => "unknown-zone",
             Self::Busy => "busy",
             Self::BadSeal => "bad-seal",
+            Self::NamesOfRegistry => "names-of-registry",
         }
     }
 
@@ -114,6 +117,7 @@ impl DoorRefusal {
             Self::UnknownZone,
             Self::Busy,
             Self::BadSeal,
+            Self::NamesOfRegistry,
         ];
         all.into_iter().find(|refusal| refusal.code() == code)
     }

@@ -34,6 +34,7 @@ use serde::{Deserialize, Serialize};
 use super::rrsig::Validity;
 use crate::crypto::digest::hash;
 use crate::directory::Timestamp;
+use crate::directory::primary::ZoneSource;
 use crate::directory::rrset::{Rrset, RrsetId, Rtype};
 use crate::limits::{
     MAX_SIGNATURE_VALIDITY, MAX_TTL, MAX_VERSION_INTERVAL, MIN_HEARTBEAT, MIN_RENEWAL, ZONEMD_NAMES,
@@ -62,6 +63,8 @@ pub struct Policy {
     pub zonemd_names: u32,
     /// From the start of one version to that of the next, at least: changes gather meanwhile.
     pub version_interval: u32,
+    /// Where the zone's content comes from. No matter of freshness, but of the zone's operators likewise.
+    pub source: ZoneSource,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -106,6 +109,7 @@ impl Default for Policy {
             heartbeat: Some(600),
             zonemd_names: ZONEMD_NAMES,
             version_interval: 0,
+            source: ZoneSource::Titles,
         }
     }
 }
@@ -113,7 +117,17 @@ impl Default for Policy {
 impl Policy {
     /// Whether it keeps its promises: no RRSIG that expires before its TTL while renewals are not overdue.
     pub fn check(&self) -> Result<(), PolicyError> {
-        let Self { validity, renewal, jitter, backdating, max_ttl, heartbeat, zonemd_names, version_interval } = *self;
+        let Self {
+            validity,
+            renewal,
+            jitter,
+            backdating,
+            max_ttl,
+            heartbeat,
+            zonemd_names,
+            version_interval,
+            source: _,
+        } = *self;
         if validity > MAX_SIGNATURE_VALIDITY {
             return Err(PolicyError::ValidTooLong(validity));
         }

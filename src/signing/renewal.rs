@@ -71,6 +71,7 @@ impl Renewals {
 mod tests {
     use super::*;
     use crate::directory::name::Name;
+    use crate::directory::primary::ZoneSource;
     use crate::directory::rrset::Rtype;
 
     const NOW: Timestamp = Timestamp(1_800_000_000_000);
@@ -83,6 +84,7 @@ mod tests {
         heartbeat: None,
         zonemd_names: 0,
         version_interval: 0,
+        source: ZoneSource::Titles,
     };
 
     fn id(label: &str) -> RrsetId {

@@ -51,7 +51,8 @@ pub(super) fn zone(reader: Reader<'_, '_>, file_name: &str) -> Result<ZoneFile, 
     Ok(ZoneFile { apex, records })
 }
 
-fn check_place(name: &Name, rtype: Rtype, apex: &Name) -> Result<(), String> {
+/// Whether a type may stand at a name.
+pub(in crate::directory) fn check_place(name: &Name, rtype: Rtype, apex: &Name) -> Result<(), String> {
     if !name.is_within(apex) {
         return Err(format!("{name} is not within the zone {apex}: end it without a dot, or leave it out"));
     }
@@ -70,7 +71,10 @@ fn check_place(name: &Name, rtype: Rtype, apex: &Name) -> Result<(), String> {
 }
 
 /// The rules for RRsets side by side: for the apex, and for each title as for an owner's own records.
-fn check_contents(records: &BTreeMap<(Name, Rtype), Rrset>, apex: &Name) -> Result<(), RecordsError> {
+pub(in crate::directory) fn check_contents(
+    records: &BTreeMap<(Name, Rtype), Rrset>,
+    apex: &Name,
+) -> Result<(), RecordsError> {
     let title_of = |name: &Name| name.suffix(apex.label_count() + 1);
     let mut group = BTreeMap::new();
     let mut group_title = None;

@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use super::name::Name;
 use super::rrset::{Rrset, Rtype};
 use super::zone::SignedZone;
+pub(super) use check::{check_contents, check_place};
 use parse::{Reader, State};
 pub use token::parse_seconds;
 

@@ -11,7 +11,7 @@ fn hex(bytes: &[u8]) -> String {
 
 /// The bytes that owners sign and replicas store are for good: a change here is a new protocol version.
 #[track_caller]
-fn golden(file: &str, bytes: &[u8]) {
+pub(super) fn golden(file: &str, bytes: &[u8]) {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(file);
     if std::env::var_os("TORRENS_WRITE_GOLDEN").is_some() {
         std::fs::write(&path, hex(bytes) + "\n").unwrap();

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
+use super::super::primary::{Part, Vote};
 use super::Ticket;
 use crate::codec;
 use crate::committee::{ReplicaId, ReplicaSet};
@@ -38,16 +39,20 @@ pub struct HeldBlock {
     pub shares: Vec<ShareEntry>,
     pub sealed: Vec<Ticket>,
     pub operations: Vec<Vec<u8>>,
+    pub votes: Vec<Vote>,
+    pub parts: Vec<Part>,
 }
 
 impl HeldBlock {
     fn is_bare(&self) -> bool {
-        self.nonces.is_none() && self.shares.is_empty() && self.sealed.is_empty() && self.operations.is_empty()
+        let Self { nonces, shares, sealed, operations, votes, parts, .. } = self;
+        let is_empty = nonces.is_none() && shares.is_empty() && sealed.is_empty() && operations.is_empty();
+        is_empty && votes.is_empty() && parts.is_empty()
     }
 
     /// Bytes of what the author put in, tickets aside: these have a bound of their own.
     fn size(&self) -> usize {
-        let contents = (&self.nonces, &self.shares, &self.operations);
+        let contents = (&self.nonces, &self.shares, &self.operations, &self.votes, &self.parts);
         codec::encode(&contents).len() + BACKLOG_BLOCK_OVERHEAD
     }
 
@@ -55,6 +60,8 @@ impl HeldBlock {
         self.nonces = None;
         self.shares.clear();
         self.operations.clear();
+        self.votes.clear();
+        self.parts.clear();
     }
 }
 

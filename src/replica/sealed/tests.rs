@@ -198,7 +198,8 @@ fn commit(height: u64, blocks: Vec<HeldBlock>) -> Held {
 fn block(author: u8, tickets: &[u64], operations: &[usize]) -> HeldBlock {
     let operations = operations.iter().map(|&length| vec![5; length]).collect();
     let sealed = tickets.iter().copied().map(Ticket).collect();
-    HeldBlock { author: id(author), round: 3, nonces: None, shares: Vec::new(), sealed, operations }
+    let (votes, parts) = Default::default();
+    HeldBlock { author: id(author), round: 3, nonces: None, shares: Vec::new(), sealed, operations, votes, parts }
 }
 
 #[test]

@@ -20,6 +20,7 @@ use crate::directory::Timestamp;
 use crate::directory::master::{parse_records, parse_zone};
 use crate::directory::name::Name;
 use crate::directory::operation::{Action, Operation, RecordChange};
+use crate::directory::primary::ZoneSource;
 use crate::limits::HEAD_INTERVAL_MS;
 use crate::order::OrderPublic;
 use crate::replica::genesis::{Authority, Genesis, GenesisZone};
@@ -78,58 +79,66 @@ struct Secrets {
 
 pub fn fixture() -> &'static Fixture {
     static FIXTURE: OnceLock<Fixture> = OnceLock::new();
-    FIXTURE.get_or_init(|| {
-        let mut rng = ChaCha20Rng::seed_from_u64(1);
-        let committee = Committee::new(4).unwrap();
-        let (p, q) = shoup::fixture_primes();
-        let (rsa, rsa_shares) = shoup::deal(&committee, p, q, &mut rng).unwrap();
-        let (coin, coin_shares) = coin::deal(&committee, &mut rng);
-        let identities: Vec<SecretKey> = committee.ids().map(|_| SecretKey::generate(&mut rng)).collect();
-        let file = parse_zone(ZONE, "names.example.zone", None, &mut |_| Err("no includes".into())).unwrap();
-        let (key, zone_shares) = frost::deal(&committee, &mut rng);
-        let zones = vec![GenesisZone::new(file, key, Policy::default())];
-        let public_key = rsa.spki_der();
-        let seconds = START / 1000;
-        let facts = RootFacts {
-            network: hash("test authority", &[&public_key]),
-            public_key: &public_key,
-            zones: &[zones[0].apex.clone()],
-            validity: Period::new(seconds - 3600, seconds + 3652 * 24 * 3600).unwrap(),
-        };
-        let to_be_signed = root_tbs(&facts).unwrap();
-        let signed = rsa_shares[..rsa.threshold()]
-            .iter()
-            .map(|share| (share.owner(), share.share(&rsa, &to_be_signed, &mut rng).unwrap()))
-            .collect();
-        let signature = rsa.combine(&to_be_signed, &signed).unwrap().signature;
-        let certificate = certificate::assemble(&to_be_signed, &signature);
-        let (sealing, sealing_shares) = sealing::deal(&committee, &mut rng);
-        let (head_key, head_shares) = heads::deal(&committee, &mut rng);
-        let publics: Vec<_> = identities.iter().map(SecretKey::public).collect();
-        let genesis = Genesis {
-            created: Timestamp(START),
-            committee: committee.clone(),
-            identities: publics.clone(),
-            links: publics.clone(),
-            coin: coin.clone(),
-            heads: head_key,
-            sealing,
-            zones,
-            registry: SecretKey::generate(&mut rng).public(),
-            authority: Authority { key: rsa, certificate },
-        };
-        let public = OrderPublic::new(committee, genesis.network(), 0, publics, coin).unwrap();
-        let secrets = identities.iter().zip(coin_shares).zip(zone_shares).zip(rsa_shares).zip(sealing_shares);
-        let secrets = secrets.zip(head_shares).map(|(((((identity, coin), zone), rsa), sealing), head)| Secrets {
-            identity: *identity.seed(),
-            coin: coin.to_bytes(),
-            zone: zone.to_bytes(),
-            rsa: rsa.to_bytes(),
-            sealing: sealing.to_bytes(),
-            head: head.to_bytes(),
-        });
-        Fixture { public: Arc::new(public), secrets: secrets.collect(), genesis: Arc::new(genesis) }
-    })
+    FIXTURE.get_or_init(|| deal(ZoneSource::Titles))
+}
+
+/// A network of four whose zone comes from its registry's primary.
+pub fn registry_fixture() -> &'static Fixture {
+    static FIXTURE: OnceLock<Fixture> = OnceLock::new();
+    FIXTURE.get_or_init(|| deal(ZoneSource::Primary))
+}
+
+fn deal(source: ZoneSource) -> Fixture {
+    let mut rng = ChaCha20Rng::seed_from_u64(1);
+    let committee = Committee::new(4).unwrap();
+    let (p, q) = shoup::fixture_primes();
+    let (rsa, rsa_shares) = shoup::deal(&committee, p, q, &mut rng).unwrap();
+    let (coin, coin_shares) = coin::deal(&committee, &mut rng);
+    let identities: Vec<SecretKey> = committee.ids().map(|_| SecretKey::generate(&mut rng)).collect();
+    let file = parse_zone(ZONE, "names.example.zone", None, &mut |_| Err("no includes".into())).unwrap();
+    let (key, zone_shares) = frost::deal(&committee, &mut rng);
+    let zones = vec![GenesisZone::new(file, key, Policy { source, ..Policy::default() })];
+    let public_key = rsa.spki_der();
+    let seconds = START / 1000;
+    let facts = RootFacts {
+        network: hash("test authority", &[&public_key]),
+        public_key: &public_key,
+        zones: &[zones[0].apex.clone()],
+        validity: Period::new(seconds - 3600, seconds + 3652 * 24 * 3600).unwrap(),
+    };
+    let to_be_signed = root_tbs(&facts).unwrap();
+    let signed = rsa_shares[..rsa.threshold()]
+        .iter()
+        .map(|share| (share.owner(), share.share(&rsa, &to_be_signed, &mut rng).unwrap()))
+        .collect();
+    let signature = rsa.combine(&to_be_signed, &signed).unwrap().signature;
+    let certificate = certificate::assemble(&to_be_signed, &signature);
+    let (sealing, sealing_shares) = sealing::deal(&committee, &mut rng);
+    let (head_key, head_shares) = heads::deal(&committee, &mut rng);
+    let publics: Vec<_> = identities.iter().map(SecretKey::public).collect();
+    let genesis = Genesis {
+        created: Timestamp(START),
+        committee: committee.clone(),
+        identities: publics.clone(),
+        links: publics.clone(),
+        coin: coin.clone(),
+        heads: head_key,
+        sealing,
+        zones,
+        registry: SecretKey::generate(&mut rng).public(),
+        authority: Authority { key: rsa, certificate },
+    };
+    let public = OrderPublic::new(committee, genesis.network(), 0, publics, coin).unwrap();
+    let secrets = identities.iter().zip(coin_shares).zip(zone_shares).zip(rsa_shares).zip(sealing_shares);
+    let secrets = secrets.zip(head_shares).map(|(((((identity, coin), zone), rsa), sealing), head)| Secrets {
+        identity: *identity.seed(),
+        coin: coin.to_bytes(),
+        zone: zone.to_bytes(),
+        rsa: rsa.to_bytes(),
+        sealing: sealing.to_bytes(),
+        head: head.to_bytes(),
+    });
+    Fixture { public: Arc::new(public), secrets: secrets.collect(), genesis: Arc::new(genesis) }
 }
 
 /// An owner's operations on one title, each after the one before.
@@ -166,10 +175,13 @@ impl Owner {
     }
 
     pub fn act(&mut self, action: Action) -> Vec<u8> {
-        let genesis = &fixture().genesis;
+        self.act_in(fixture().genesis.network(), action)
+    }
+
+    pub fn act_in(&mut self, network: Digest, action: Action) -> Vec<u8> {
         let operation = Operation {
-            network: genesis.network(),
-            zone: genesis.zones[0].apex.clone(),
+            network,
+            zone: fixture().genesis.zones[0].apex.clone(),
             title: self.title.clone(),
             sequence: self.sequence,
             previous: self.previous,

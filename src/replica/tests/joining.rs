@@ -141,7 +141,7 @@ fn a_replica_that_joins_in_a_quiet_cluster_catches_up_with_more_than_one_answer_
 /// Cut after the first step, then after the second, and so on in turn; what was not synced of the copy stays or not.
 #[test]
 fn a_copy_that_is_cut_after_any_step_goes_on_after_the_restart() {
-    let (mut world, mut alice) = with_one_left_behind(4);
+    let (mut world, mut alice) = with_one_left_behind(5);
     world.copies_to_cut = 10;
     world.start(3);
     world.run_until(|world| world.joined > 0);

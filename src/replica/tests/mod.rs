@@ -7,6 +7,7 @@ mod hostile;
 mod joining;
 #[cfg(feature = "mutants")]
 pub mod mutants;
+mod registry;
 mod reload;
 mod scenarios;
 mod sealed;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng};
 
-use super::fixture::{Fixture, START, fixture};
+use super::fixture::{Fixture, START, fixture, registry_fixture};
 use crate::committee::ReplicaId;
 use crate::directory::Timestamp;
 use crate::directory::zone::NodeRef;
@@ -45,6 +45,7 @@ struct Node {
 
 pub struct World {
     pub seed: u64,
+    fixture: &'static Fixture,
     public: Arc<OrderPublic>,
     /// A replica that everything from and to comes so much later.
     laggard: Option<(ReplicaId, u64)>,
@@ -84,11 +85,22 @@ impl World {
 
     /// Where a leader orders nothing more than `depth` rounds below it.
     pub fn with_depth(seed: u64, running: &[u8], depth: u64) -> Self {
-        let Fixture { genesis, public, .. } = fixture();
+        Self::of(fixture(), seed, running, depth)
+    }
+
+    /// Where the zone comes from its registry's primary.
+    pub fn of_registry(seed: u64, running: &[u8]) -> Self {
+        let fixture = registry_fixture();
+        Self::of(fixture, seed, running, fixture.public.depth)
+    }
+
+    fn of(fixture: &'static Fixture, seed: u64, running: &[u8], depth: u64) -> Self {
+        let Fixture { genesis, public, .. } = fixture;
         let store = || MemoryStore::create(public.network, &genesis.to_bytes());
         let node = |_| Node { store: store(), replica: None, pending: Batch::default(), life: 0, server: None };
         let mut world = Self {
             seed,
+            fixture,
             public: Arc::new(OrderPublic { depth, ..OrderPublic::clone(public) }),
             laggard: None,
             fast: None,
@@ -260,7 +272,7 @@ impl World {
             Event::Submit { replica, operation } => {
                 self.input(replica, |replica| {
                     let directory = replica.snapshot().directory;
-                    let submission = door::check(&operation, fixture().public.network, &directory)
+                    let submission = door::check(&operation, replica.public.network, &directory)
                         .or_else(|_| door::check_envelope(&operation))
                         .unwrap();
                     replica.submit(&submission).unwrap();
@@ -313,7 +325,7 @@ impl World {
                     if let PeerMessage::Block(bytes) = &message {
                         self.spied.push((id, bytes.clone()));
                     }
-                    for to in fixture().public.committee.ids().filter(|&to| to != id) {
+                    for to in self.fixture.public.committee.ids().filter(|&to| to != id) {
                         self.send(id, to, message.clone());
                     }
                 }
@@ -406,7 +418,7 @@ impl World {
 
     /// `id`, which does not run, gets an empty disk.
     pub fn lose_disk(&mut self, id: u8) {
-        let Fixture { genesis, public, .. } = fixture();
+        let Fixture { genesis, public, .. } = self.fixture;
         let node = &mut self.nodes[usize::from(id)];
         node.store = MemoryStore::create(public.network, &genesis.to_bytes());
         let local = [(Local::Lost, Vec::new())].into();
@@ -449,7 +461,7 @@ impl World {
 
     /// A replica from what the disk has.
     fn boot(&mut self, id: ReplicaId) {
-        let fixture = fixture();
+        let fixture = self.fixture;
         let node = &mut self.nodes[id.index()];
         let Recovery { machine, order, own_last, boot, heads, staged } =
             recovery::recover(id, &fixture.genesis, &self.public, &mut node.store).unwrap();
@@ -480,7 +492,7 @@ impl World {
         let node = &mut self.nodes[id.index()];
         node.life += 1;
         let life = node.life;
-        for peer in fixture().public.committee.ids().filter(|&peer| peer != id) {
+        for peer in self.fixture.public.committee.ids().filter(|&peer| peer != id) {
             self.input(id, |replica| replica.connected(peer));
             self.input(peer, |replica| replica.connected(id));
         }
@@ -491,7 +503,7 @@ impl World {
     /// The replica of the copied state goes on in the same process: no link breaks, and nobody greets it.
     fn take_over(&mut self, id: ReplicaId) {
         self.boot(id);
-        for peer in fixture().public.committee.ids().filter(|&peer| peer != id) {
+        for peer in self.fixture.public.committee.ids().filter(|&peer| peer != id) {
             self.input(id, |replica| replica.connected(peer));
         }
     }
