@@ -12,6 +12,7 @@
 mod file;
 mod pem;
 pub mod policy;
+pub mod primaries;
 pub mod replica;
 pub mod secondaries;
 pub mod secrets;

@@ -27,6 +27,11 @@
 //! quic = "0.0.0.0:853"   # DNS over QUIC, likewise
 //! certificate = "chain.pem"  # for these, the server's own first; relative to this file; read again when it changes
 //! key = "tls.key"
+//!
+//! [[primary]]            # where a zone comes from whose policy says so: its registry's own server
+//! zone = "names.example."
+//! address = "192.0.2.5:53"
+//! key = "replica0.names.example."  # one of tsig_keys, which no other replica has
 //! ```
 
 use std::collections::BTreeMap;
@@ -37,6 +42,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
+use super::primaries::{self, Primary, WrittenPrimary};
 use super::secondaries::{self, Secondaries, WrittenAccess, WrittenNotified};
 use super::{ConfigError, file};
 use crate::committee::ReplicaId;
@@ -56,6 +62,8 @@ pub struct ReplicaConfig {
     pub dns_rate_limit: Option<NonZeroU32>,
     pub dns_secondaries: Secondaries,
     pub dns_encrypted: Option<EncryptedDns>,
+    /// Where zones come from that registries keep.
+    pub primaries: Vec<Primary>,
 }
 
 /// Encrypted DNS transports, one at least.
@@ -114,6 +122,8 @@ struct Written {
     peers: BTreeMap<String, Spanned<String>>,
     #[serde(default)]
     dns: Dns,
+    #[serde(default)]
+    primary: Vec<Spanned<WrittenPrimary>>,
 }
 
 #[derive(Deserialize)]
@@ -171,6 +181,8 @@ struct ToWrite<'a> {
     listen: Listen,
     peers: BTreeMap<String, &'a str>,
     dns: DnsToWrite<'a>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    primary: Vec<WrittenPrimary>,
 }
 
 #[derive(Serialize)]
@@ -224,6 +236,7 @@ impl ReplicaConfig {
                 certificate: encrypted.map(|encrypted| &*encrypted.certificate),
                 key: encrypted.map(|encrypted| &*encrypted.key),
             },
+            primary: self.primaries.iter().map(WrittenPrimary::from).collect(),
         };
         let text = toml::to_string_pretty(&written).expect("strings, numbers and tables are TOML");
         file::write_new(path, text.as_bytes(), 0o644)
@@ -261,6 +274,7 @@ impl Written {
         let data = folder.join(self.data);
         let dns_encrypted = self.dns.encrypted(listen, folder)?;
         let dns_secondaries = self.dns.secondaries().meant(folder)?;
+        let primaries = primaries::meant(self.primary, dns_secondaries.tsig_keys.is_some())?;
         Ok(ReplicaConfig {
             id,
             data,
@@ -271,6 +285,7 @@ impl Written {
             dns_rate_limit,
             dns_secondaries,
             dns_encrypted,
+            primaries,
         })
     }
 }
@@ -363,6 +378,11 @@ transfers = ["192.0.2.9", { network = "2001:db8::/32", key = "k.example" }]
 notify = ["[::1]:53", { address = "192.0.2.9:53", key = "k.example." }]
 tsig_keys = "tsig.keys"
 catalog = "catalog.example."
+
+[[primary]]
+zone = "names.example"
+address = "192.0.2.5:53"
+key = "replica0.example."
 "#;
 
     fn read(text: &str) -> Result<ReplicaConfig, String> {
@@ -386,6 +406,12 @@ catalog = "catalog.example."
         let encrypted = config.dns_encrypted.clone().unwrap();
         assert_eq!(encrypted.certificate, directory.path().join("chain.pem"));
         assert_eq!(encrypted.key, PathBuf::from("/etc/torrens/tls.key"));
+
+        let [primary] = &config.primaries[..] else { panic!("one") };
+        assert_eq!(
+            (primary.zone.to_string(), primary.key.to_string()),
+            ("names.example.".into(), "replica0.example.".into())
+        );
 
         let copy = directory.path().join("copy.toml");
         ReplicaConfig { data: "data".into(), ..config.clone() }.write(&copy).unwrap();

@@ -87,7 +87,7 @@ impl Written<'_> {
     }
 }
 
-fn name(text: &str) -> Result<Name, String> {
+pub(super) fn name(text: &str) -> Result<Name, String> {
     let absolute = format!("{}.", text.strip_suffix('.').unwrap_or(text));
     Name::parse(&absolute, None).map_err(|error| format!("`{text}` is no name: {error}"))
 }

@@ -43,6 +43,7 @@ pub mod misbehave;
 pub mod notify;
 pub mod options;
 mod padding;
+pub mod primary;
 pub mod query;
 pub mod quic;
 mod response;

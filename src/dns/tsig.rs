@@ -38,6 +38,9 @@ const BADKEY: u16 = 17;
 const BADTIME: u16 = 18;
 const BADTRUNC: u16 = 22;
 
+/// Messages in a row of which one at least is signed (§5.3.1).
+const UNSIGNED: u32 = 100;
+
 /// Bytes of the least MAC that is not malformed (§5.2.2.1).
 const LEAST_MAC: usize = 10;
 /// The names, fixed fields, the longest MAC and a time.
@@ -59,6 +62,15 @@ pub struct Session {
     /// MAC of the message before.
     before: Vec<u8>,
     is_first: bool,
+}
+
+/// The messages that answer a query of our own, of which not all need to be signed (§5.3.1).
+pub struct Replies {
+    session: Session,
+    is_first: bool,
+    /// Messages since the last signed one.
+    unsigned: Vec<u8>,
+    count: u32,
 }
 
 /// A TSIG record.
@@ -160,6 +172,39 @@ impl Session {
     }
 }
 
+impl Replies {
+    /// Signs a query of our own, which is all of `message`.
+    pub fn request(key: &Arc<TsigKey>, message: &mut Vec<u8>, now: u32) -> Self {
+        Self { session: Session::request(key, message, now), is_first: true, unsigned: Vec::new(), count: 0 }
+    }
+
+    /// Whether the next message is signed, if all are believed so far: the first is, and one of a hundred.
+    pub fn take(&mut self, message: &[u8], now: u32) -> Option<bool> {
+        let at = last_record(message);
+        let Some((at, record)) = at.and_then(|at| Some((at, Record::read(message, at)?))) else {
+            self.count += 1;
+            self.unsigned.extend_from_slice(message);
+            return (!self.is_first && self.count < UNSIGNED).then_some(false);
+        };
+        let Session { key, before, .. } = &self.session;
+        let is_signed = record.name.as_ref() == key.name.as_ref()
+            && record.algorithm.as_ref().as_wire() == key.algorithm.wire()
+            && record.error == 0
+            && record.time.abs_diff(u64::from(now)) <= u64::from(record.fudge)
+            && match self.is_first {
+                true => record.is_mac_of(message, at, key, before),
+                false => record.is_later_mac_of(message, at, key, before, &self.unsigned),
+            };
+        if !is_signed {
+            return None;
+        }
+        self.session.before = record.mac.to_vec();
+        (self.is_first, self.count) = (false, 0);
+        self.unsigned.clear();
+        Some(true)
+    }
+}
+
 /// Adds a record that [`Failure::Unsigned`] has to the reply in `out`.
 pub fn append_unsigned(record: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(record);
@@ -234,19 +279,33 @@ impl<'m> Record<'m> {
 
     /// Whether the MAC is that of the message before the record, after another's MAC if there is one.
     fn is_mac_of(&self, message: &[u8], at: usize, key: &TsigKey, before: &[u8]) -> bool {
-        let mut signed = Vec::with_capacity(message.len() + MAX_TSIG_RECORD);
+        let mut signed = self.covered(message, at, before, &[]);
+        let (name, algorithm) = (self.name.as_ref(), self.algorithm.as_ref());
+        signed.extend_from_slice(&self.fields().variables(name.as_wire(), algorithm.as_wire(), self.fudge));
+        hmac::verify(&hmac_key(key), &signed, self.mac).is_ok()
+    }
+
+    /// The same of a message that is not the first of its exchange: other messages may lie between it and the last signed one.
+    fn is_later_mac_of(&self, message: &[u8], at: usize, key: &TsigKey, before: &[u8], between: &[u8]) -> bool {
+        let mut signed = self.covered(message, at, before, between);
+        signed.extend_from_slice(&self.fields().timers(self.fudge));
+        hmac::verify(&hmac_key(key), &signed, self.mac).is_ok()
+    }
+
+    /// What a MAC covers but for the fields of its record.
+    fn covered(&self, message: &[u8], at: usize, before: &[u8], between: &[u8]) -> Vec<u8> {
+        let mut signed = Vec::with_capacity(between.len() + message.len() + MAX_TSIG_RECORD);
         if !before.is_empty() {
             signed.extend_from_slice(&(before.len() as u16).to_be_bytes());
             signed.extend_from_slice(before);
         }
+        signed.extend_from_slice(between);
         signed.extend_from_slice(&self.original_id);
         signed.extend_from_slice(&message[2..10]);
         let additional = u16::from_be_bytes([message[10], message[11]]);
         signed.extend_from_slice(&additional.wrapping_sub(1).to_be_bytes());
         signed.extend_from_slice(&message[12..at]);
-        let (name, algorithm) = (self.name.as_ref(), self.algorithm.as_ref());
-        signed.extend_from_slice(&self.fields().variables(name.as_wire(), algorithm.as_wire(), self.fudge));
-        hmac::verify(&hmac_key(key), &signed, self.mac).is_ok()
+        signed
     }
 
     /// The record of a reply that says why, unsigned.
@@ -275,7 +334,7 @@ fn digest_length(algorithm: TsigAlgorithm) -> usize {
 
 /// The name at `at`, its pointers followed, each to a place before all that was read of the name; and the bytes it takes at
 /// `at` itself.
-fn name_at(message: &[u8], at: usize) -> Option<(NameBuffer, usize)> {
+pub(super) fn name_at(message: &[u8], at: usize) -> Option<(NameBuffer, usize)> {
     let mut wire = ArrayVec::<u8, MAX_NAME>::new();
     let (mut position, mut first, mut length) = (at, at, None);
     loop {

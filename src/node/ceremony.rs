@@ -265,6 +265,7 @@ fn write_replica(
         dns_rate_limit: NonZeroU32::new(DEFAULT_RATE_LIMIT),
         dns_secondaries: Secondaries::default(),
         dns_encrypted: None,
+        primaries: Vec::new(),
     };
     config.write(&home.join("replica.toml"))?;
     bundle.write(&home.join("secrets.key"))?;

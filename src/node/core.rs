@@ -16,6 +16,7 @@ use super::clock;
 use super::pace::Pace;
 use super::state_service::StateService;
 use crate::committee::ReplicaId;
+use crate::directory::master::ZoneFile;
 use crate::limits::{
     BLOCK_BYTES_TICKS, CORE_BATCH, FLUSH_INTERVAL, MIN_BLOCKS_KEPT_ROUNDS, RETRY_INTERVAL, STORE_BLOCKS,
 };
@@ -27,7 +28,7 @@ use crate::replica::machine::Snapshot;
 use crate::replica::message::PeerMessage;
 use crate::replica::recovery::RecoverError;
 use crate::replica::report::DoorRefusal;
-use crate::replica::{Effect, Replica};
+use crate::replica::{Effect, NotVotedFor, Replica};
 use crate::store::rocks::{RocksReader, RocksStore, Successor};
 use crate::store::view::View;
 use crate::store::{Batch, Durability, Store, StoreError};
@@ -39,6 +40,8 @@ pub const DAMAGED: &str = "the stored state is damaged, and is copied from the o
 pub enum Input {
     Peer(PeerEvent),
     Submit(Submission, oneshot::Sender<Result<(), DoorRefusal>>),
+    /// A zone as its primary serves it.
+    Transferred(Box<ZoneFile>, oneshot::Sender<Result<(), NotVotedFor>>),
     /// Stored rows are not what was written.
     Damaged(StoreError),
     Stop,
@@ -178,6 +181,10 @@ impl Core {
             Input::Submit(submission, reply) => {
                 // Nobody may wait for the reply any more.
                 let _ = reply.send(self.replica.submit(&submission));
+                Vec::new()
+            }
+            Input::Transferred(file, reply) => {
+                let _ = reply.send(self.replica.transferred(*file));
                 Vec::new()
             }
             Input::Damaged(error) => self.repair(&error)?,

@@ -18,6 +18,7 @@ mod core;
 mod descriptors;
 mod metrics;
 pub mod pace;
+mod primaries;
 pub mod run;
 mod scrub;
 mod secondaries;

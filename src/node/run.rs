@@ -18,6 +18,7 @@ use super::ceremony::GENESIS_FILE;
 use super::core::{Core, DAMAGED, Input, Published, Restart};
 use super::descriptors;
 use super::pace::Pace;
+use super::primaries;
 use super::scrub;
 use super::secondaries;
 use super::state_service::StateService;
@@ -131,6 +132,7 @@ async fn serve(
         .with_context(|| format!("cannot listen for DNS on {}", config.listen.dns))?;
     let transports = Transports::start(config, &dns)?;
     let notifying = secondaries::notify(&config.dns_secondaries, config.listen.dns.ip(), &dns, &readers).await?;
+    let following = primaries::follow(&config.primaries, &genesis, &dns.settings.keys, &inputs)?;
     let http = tokio::net::TcpListener::bind(config.listen.http).await;
     let http = http.with_context(|| format!("cannot listen for HTTP on {}", config.listen.http))?;
     let api = Api {
@@ -168,6 +170,7 @@ async fn serve(
     drop(udp);
     drop(transports);
     drop(notifying);
+    drop(following);
     mesh.shutdown().await;
     if core.join().is_err() {
         bail!("the core panicked: see the log");
