@@ -220,7 +220,10 @@ pub const STORE_LOG: u64 = 32 * 1024 * 1024;
 /// Bytes of one file of blocks. Blocks come almost in the order of their rounds: a compaction rewrites the last file, whose
 /// rounds the new ones overlap, and no others.
 pub const STORE_BLOCKS_FILE: u64 = 8 * 1024 * 1024;
-/// Files that RocksDB holds open. Each keeps its index in memory.
+/// Bytes of a page of such a file. A page has one entry in the file's index, of which as many as fit fill the block cache as
+/// files come: with pages of 4 KiB, one for each of our blocks, they grew to all of it within an hour.
+pub const STORE_BLOCKS_PAGE: usize = 64 * 1024;
+/// Files that RocksDB holds open.
 pub const STORE_OPEN_FILES: i32 = 128;
 
 /// Bits of a row's place that choose its bucket. With 2¹⁴ buckets, one of a million rows is 61 rows long: 4 KiB hashed for

@@ -15,7 +15,7 @@ use super::public::OrderPublic;
 use crate::codec;
 use crate::committee::{ReplicaId, ReplicaSet};
 use crate::crypto::coin::CoinShare;
-use crate::crypto::digest::{Digest, hash};
+use crate::crypto::digest::{Digest, Domain};
 use crate::crypto::ed25519::{SecretKey, Signature};
 use crate::directory::Timestamp;
 use crate::limits::{MAX_BLOCK, MAX_PAYLOAD, MAX_ROUND};
@@ -288,8 +288,10 @@ fn check_parents(public: &OrderPublic, header: &Header) -> Result<(), BlockFault
     if !own && !header.gap && !planted(Mutant::GapNotRequired) { Err(BlockFault::OwnParent) } else { Ok(()) }
 }
 
+static BLOCK: Domain = Domain::new("torrens v1 block");
+
 fn digest(public: &OrderPublic, signed: &[u8]) -> Digest {
-    hash("torrens v1 block", &[&public.network.0, signed])
+    BLOCK.hash(&[&public.network.0, signed])
 }
 
 fn signed_message(digest: &Digest) -> Vec<u8> {

@@ -74,7 +74,7 @@ impl Primes {
     }
 }
 
-/// Networks by committee, each dealt when it is first asked for. Shared by all threads that simulate.
+/// Networks by committee and by whether their zone has a digest of itself, each dealt when it is first asked for. Shared by all threads that simulate.
 pub struct Keyring {
     primes: Primes,
     dealt: Mutex<BTreeMap<Vec<u8>, Arc<Network>>>,
@@ -85,10 +85,11 @@ impl Keyring {
         Self { primes, dealt: Mutex::default() }
     }
 
-    pub fn network(&self, committee: &Committee) -> Arc<Network> {
+    /// With `zonemd` each version of the zone has a ZONEMD record, which is signed after all others.
+    pub fn network(&self, committee: &Committee, zonemd: bool) -> Arc<Network> {
         let mut dealt = self.dealt.lock().unwrap_or_else(PoisonError::into_inner);
-        let network = dealt.entry(codec::encode(committee));
-        Arc::clone(network.or_insert_with(|| Arc::new(Network::deal(committee.clone(), self.primes))))
+        let network = dealt.entry(codec::encode(&(committee, zonemd)));
+        Arc::clone(network.or_insert_with(|| Arc::new(Network::deal(committee.clone(), zonemd, self.primes))))
     }
 }
 
@@ -115,7 +116,7 @@ struct Secrets {
 }
 
 impl Network {
-    fn deal(committee: Committee, primes: Primes) -> Self {
+    fn deal(committee: Committee, zonemd: bool, primes: Primes) -> Self {
         let mut rng = ChaCha20Rng::seed_from_u64(committee.len() as u64);
         let (p, q) = primes.get();
         let (rsa, rsa_shares) = shoup::deal(&committee, p, q, &mut rng).expect("these are safe primes");
@@ -124,7 +125,8 @@ impl Network {
         let identities: Vec<SecretKey> = committee.ids().map(|_| SecretKey::generate(&mut rng)).collect();
         let file = parse_zone(ZONE, "sim.example.zone", None, &mut |_| Err("no includes".into()));
         let (key, zone_shares) = frost::deal(&committee, &mut rng);
-        let zones = vec![GenesisZone::new(file.expect("the zone is sound"), key, Policy::default())];
+        let policy = if zonemd { Policy::default() } else { Policy { zonemd_names: 0, ..Policy::default() } };
+        let zones = vec![GenesisZone::new(file.expect("the zone is sound"), key, policy)];
         let authority = self_signed(rsa.clone(), &rsa_shares, &zones, &mut rng);
         let publics: Vec<_> = identities.iter().map(SecretKey::public).collect();
         let (head_key, head_shares) = heads::deal(&committee, &mut rng);

@@ -16,9 +16,10 @@
 //! nonces and the sum of signature shares, once ([`crate::crypto::frost::FrostMemory`]); coin shares, made, checked and
 //! combined once for all universes, as rounds of one epoch have the same coins everywhere
 //! ([`crate::crypto::coin::CoinMemory`]). Pairings are dear: heads are signed by a stand-in that nobody can forge either
-//! ([`heads`]). One seed in [`plan::REAL_EVERY`] does without all this, as does `--real`. Keys are dealt once for each committee. Whatever is random comes from a ChaCha stream with
-//! a name of its own ([`stream`]), so that a draw more in one place does not shift all the others. Nothing else enters: equal
-//! seeds give equal runs, event for event, and [`run::Report::trace`] shows it.
+//! ([`heads`]). One seed in [`plan::REAL_EVERY`] does without all this, as does `--real`. Keys are dealt once for each
+//! committee. Whatever is random comes from a ChaCha stream with a name of its own ([`stream`]), so that a draw more in one
+//! place does not shift all the others. Nothing else enters: equal seeds give equal runs, event for event, and
+//! [`run::Report::trace`] shows it.
 //!
 //! Each seed draws which faults are on and how often (swarm testing: Groce et al., ISSTA 2012): a run with everything on all
 //! the time finds less than many runs that each have some of it.

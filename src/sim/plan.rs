@@ -123,6 +123,9 @@ pub struct Plan {
     /// Whether some owners seal their registrations. Checking an envelope takes every replica milliseconds: most universes
     /// are better spent on more rounds.
     pub sealing: bool,
+    /// Whether each version of the zone has a digest of itself: it is signed when all else is, which takes as many rounds
+    /// again.
+    pub zonemd: bool,
     pub wave: WaveLength,
     pub leaders_per_round: usize,
     pub depth: u64,
@@ -164,6 +167,7 @@ impl Plan {
             far_behind: draw_far_behind(seed, corrupt.values().any(|strategy| strategy.wants_copies())),
             sealing: Stream::new(seed, "sealing", 0).chance(1, 8)
                 || corrupt.values().any(|strategy| strategy.wants_sealed()),
+            zonemd: Stream::new(seed, "zonemd", 0).chance(1, 4),
             wave: if rng.chance(1, 4) && committee.is_threshold() { WaveLength::Four } else { WaveLength::Five },
             committee,
             leaders_per_round: rng.between(1, 3) as usize,

@@ -61,7 +61,7 @@ pub fn run(seed: u64, options: &Options, keyring: &Keyring) -> Report {
 /// As [`run`], with what was drawn.
 pub(crate) fn run_plan(plan: Plan, keyring: &Keyring) -> Report {
     let seed = plan.seed;
-    let network = keyring.network(&plan.committee);
+    let network = keyring.network(&plan.committee, plan.zonemd);
     let mut world = World::new(plan, network);
     let ended = catch_unwind(AssertUnwindSafe(|| world.run()));
     let violation =

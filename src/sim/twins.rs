@@ -130,7 +130,7 @@ impl Outcomes {
 
 /// Runs the scenario with this number and checks what came of it. A panic in it is a failure.
 pub fn run(number: u64, keyring: &Keyring) -> Outcomes {
-    let network = keyring.network(&Committee::new(REPLICAS).expect("four are a committee"));
+    let network = keyring.network(&Committee::new(REPLICAS).expect("four are a committee"), false);
     let ended = catch_unwind(AssertUnwindSafe(|| {
         let mut family = Family::new(Scenario::new(number), &network);
         family.run();

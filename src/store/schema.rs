@@ -18,7 +18,7 @@
 //! key. It detects accidents. Whoever can write to the disk on purpose can compute it.
 
 use crate::committee::ReplicaId;
-use crate::crypto::digest::{self, Digest};
+use crate::crypto::digest::{Digest, Domain};
 use crate::rows::Table;
 
 /// Version of this layout.
@@ -50,8 +50,10 @@ pub fn unseal<'a>(family: &str, key: &[u8], stored: &'a [u8]) -> Option<&'a [u8]
     (tag(family, key, value) == stored_tag).then_some(value)
 }
 
+static STORED: Domain = Domain::new("torrens v1 stored value");
+
 fn tag(family: &str, key: &[u8], value: &[u8]) -> [u8; TAG] {
-    let digest = digest::hash("torrens v1 stored value", &[family.as_bytes(), key, value]);
+    let digest = STORED.hash(&[family.as_bytes(), key, value]);
     digest.0[..TAG].try_into().expect("8 of 32")
 }
 

@@ -24,9 +24,15 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::crypto::digest::{Digest, hash};
+use crate::crypto::digest::{Digest, Domain};
 use crate::limits::STATE_BUCKET_BITS;
 use crate::rows::{Row, Table};
+
+static PLACE: Domain = Domain::new("torrens v1 state place");
+static ROW: Domain = Domain::new("torrens v1 state row");
+static BUCKET: Domain = Domain::new("torrens v1 state bucket");
+static LEAF: Domain = Domain::new("torrens v1 state leaf");
+static NODE: Domain = Domain::new("torrens v1 state node");
 
 /// Number of buckets.
 pub const BUCKETS: usize = 1 << STATE_BUCKET_BITS;
@@ -262,7 +268,7 @@ impl BucketDigest {
     }
 
     fn leaf(&self) -> Digest {
-        hash("torrens v1 state leaf", &[&self.bytes.to_be_bytes(), &self.content.0])
+        LEAF.hash(&[&self.bytes.to_be_bytes(), &self.content.0])
     }
 }
 
@@ -305,7 +311,7 @@ pub fn bucket(table: Table, key: &[u8]) -> usize {
 }
 
 fn place(table: Table, key: &[u8]) -> Digest {
-    hash("torrens v1 state place", &[&[table as u8], key])
+    PLACE.hash(&[&[table as u8], key])
 }
 
 fn bucket_of(place: &Digest) -> usize {
@@ -313,12 +319,12 @@ fn bucket_of(place: &Digest) -> usize {
 }
 
 fn row_content(table: Table, key: &[u8], value: &[u8]) -> Digest {
-    hash("torrens v1 state row", &[&[table as u8], key, value])
+    ROW.hash(&[&[table as u8], key, value])
 }
 
 fn bucket_content<'a>(entries: impl Iterator<Item = (&'a Digest, &'a Digest)>) -> Digest {
     let bytes: Vec<u8> = entries.flat_map(|(place, content)| [place.0, content.0]).flatten().collect();
-    hash("torrens v1 state bucket", &[&bytes])
+    BUCKET.hash(&[&bytes])
 }
 
 fn toggle(sum: &mut Digest, content: &Digest) {
@@ -328,7 +334,7 @@ fn toggle(sum: &mut Digest, content: &Digest) {
 }
 
 fn node(left: &Digest, right: &Digest) -> Digest {
-    hash("torrens v1 state node", &[&left.0, &right.0])
+    NODE.hash(&[&left.0, &right.0])
 }
 
 pub(super) fn row_bytes(key: &[u8], value: &[u8]) -> usize {

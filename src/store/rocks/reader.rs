@@ -38,13 +38,7 @@ impl RocksReader {
         let folder = database_path(path);
         let aside = prepare(&folder, path)?;
         let cache = Cache::new_lru_cache(limits::STORE_BLOCK_CACHE);
-        let families = [META, ROWS, BLOCKS].map(|name| {
-            let mut options = family_options(&cache);
-            if name == BLOCKS {
-                options.set_target_file_size_base(limits::STORE_BLOCKS_FILE);
-            }
-            ColumnFamilyDescriptor::new(name, options)
-        });
+        let families = [META, ROWS, BLOCKS].map(|name| ColumnFamilyDescriptor::new(name, family_options(name, &cache)));
         let database =
             DB::open_cf_descriptors(options, folder, families).map_err(|error| database_error(path, &error))?;
         let lock = Some(Arc::new(lock));
@@ -55,7 +49,7 @@ impl RocksReader {
     fn open_copy(path: &Path) -> Result<Self, StoreError> {
         refuse_damage(path, path, true)?;
         let cache = Cache::new_lru_cache(limits::STORE_BLOCK_CACHE);
-        let families = [META, ROWS].map(|name| ColumnFamilyDescriptor::new(name, family_options(&cache)));
+        let families = [META, ROWS].map(|name| ColumnFamilyDescriptor::new(name, family_options(name, &cache)));
         let database = DB::open_cf_descriptors_read_only(&database_options(), path, families, false)
             .map_err(|error| database_error(path, &error))?;
         Ok(Self { database: Arc::new(database), cache, path: path.into(), _lock: None })
@@ -290,13 +284,17 @@ pub(super) fn database_options() -> Options {
     options
 }
 
-fn family_options(cache: &Cache) -> Options {
+fn family_options(name: &str, cache: &Cache) -> Options {
     let mut table = BlockBasedOptions::default();
     table.set_block_cache(cache);
     table.set_cache_index_and_filter_blocks(true);
     let mut options = Options::default();
-    options.set_block_based_table_factory(&table);
     options.set_write_buffer_size(limits::STORE_WRITE_BUFFER);
+    if name == BLOCKS {
+        table.set_block_size(limits::STORE_BLOCKS_PAGE);
+        options.set_target_file_size_base(limits::STORE_BLOCKS_FILE);
+    }
+    options.set_block_based_table_factory(&table);
     options
 }
 
