@@ -3,11 +3,20 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use support::Steps;
 use support::dns::{Unbound, delv, dig};
 use support::testbed::Testbed;
+use torrens::crypto::ed25519::SecretKey;
+use torrens::directory::master::parse_zone;
+use torrens::directory::name::Name;
+use torrens::directory::primary::Changes;
+use torrens::directory::rrset::{Rrset, Rtype};
+use torrens::directory::zone::SignedZone;
+use torrens::directory::{Directory, Timestamp};
+use torrens::signing::version::{self, Change};
 
 /// Not part of the clone: it lies beside it where it is.
 const ROOT_ZONE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/data/root-2026-08-22.zone");
@@ -36,6 +45,79 @@ fn the_root_zone_is_served_and_validated() {
         println!("root zone: replica {replica} has {} MiB resident", resident_mib(bed.pid(replica)));
     }
     steps.next("end");
+}
+
+/// What the state machine does with a version of the root's own primary, but for the signatures themselves.
+#[test]
+fn a_new_version_of_the_root_zone_signs_only_what_changed() {
+    let Ok(text) = std::fs::read_to_string(ROOT_ZONE) else {
+        eprintln!("{ROOT_ZONE} is not there: nothing tested");
+        return;
+    };
+    let file = parse_zone(&text, "root", None, &mut |_| Err("no includes".into())).unwrap();
+    let root = name(".");
+    let registry = SecretKey::from_seed(&[7; 32]).public();
+    let mut directory = Directory::genesis(vec![file.clone()], registry, Timestamp(1)).unwrap().0;
+    directory.leave_to_primary(&root).unwrap();
+    let published = next_version(&directory, &SignedZone::new(root.clone()), &directory.names(&root).collect(), 1).0;
+
+    let mut next = file;
+    let soa = next.records.get_mut(&(root.clone(), Rtype::SOA)).unwrap();
+    let mut rdata = soa.rdatas()[0].clone();
+    let numbers = rdata.len() - 20;
+    rdata[numbers + 3] = rdata[numbers + 3].wrapping_add(1);
+    *soa = Rrset::new(Rtype::SOA, soa.ttl, vec![rdata]);
+    let ds = next.records.get_mut(&(name("de."), Rtype::DS)).unwrap();
+    *ds = Rrset::new(Rtype::DS, ds.ttl, vec![[&[1, 2, 13, 2][..], &[9; 32]].concat()]);
+    next.records.retain(|(owner, _), _| !owner.is_within(&name("museum.")));
+    let ns = Rrset::new(Rtype::NS, 172_800, vec![name("a.nic.de.").as_wire().to_vec()]);
+    next.records.insert((name("zzzz."), Rtype::NS), ns);
+
+    let changes = Changes::between(&directory, &next);
+    let update = directory.judge_changes(&root, &changes, None).unwrap();
+    let (dirty, _) = directory.apply_changes(update, Timestamp(2), 1);
+    let (_, signed) = next_version(&directory, &published, &dirty, 2);
+    println!("root zone: {} bytes of changes, {} signatures", changes.to_bytes().len(), signed.len());
+    let signed: Vec<String> = signed.iter().map(|(owner, rtype)| format!("{owner} {rtype}")).collect();
+    let before = |gone: &str| {
+        let around = published.nodes_before(&name(gone)).rev().find(|node| node.has(Rtype::NSEC)).unwrap();
+        format!("{} NSEC", around.owner().to_name())
+    };
+    let mut expected =
+        vec![". SOA".into(), "de. DS".into(), before("museum."), before("zzzz."), "zzzz. NSEC".to_string()];
+    expected.sort();
+    let mut sorted = signed;
+    sorted.sort();
+    assert_eq!(sorted, expected);
+    assert!(changes.to_bytes().len() < 4096);
+}
+
+fn name(text: &str) -> Name {
+    Name::parse(text, None).unwrap()
+}
+
+/// The next version of the root zone, and which RRsets are signed for it.
+fn next_version(
+    directory: &Directory,
+    published: &SignedZone,
+    dirty: &BTreeSet<Name>,
+    serial: u32,
+) -> (SignedZone, Vec<(Name, Rtype)>) {
+    let root = name(".");
+    let change = Change {
+        dirty,
+        desired: &|name| directory.rrsets_at(&root, name),
+        soa: &directory.zones()[&root].records[&Rtype::SOA],
+        dnskey: &Rrset::new(Rtype::DNSKEY, 3600, vec![vec![1, 1, 3, 15, 7]]),
+        serial,
+        zonemd: false,
+        renew: &BTreeSet::new(),
+    };
+    let plan = version::plan(published, &change);
+    let signed = plan.puts.iter().filter(|put| put.needs_signature).map(|put| (put.name.clone(), put.rrset.rtype));
+    let signed: Vec<(Name, Rtype)> = signed.collect();
+    let signatures = signed.iter().map(|key| (key.clone(), vec![0; 84])).collect();
+    (version::apply_version(published, &plan, &signatures).unwrap(), signed)
 }
 
 fn delegations_are_proven(unbound: &Unbound) {
@@ -68,7 +150,7 @@ fn unsigned_tld() -> String {
             (fields.get(3) == Some(&rtype) && fields[0] != ".").then(|| fields[0].to_string())
         })
     };
-    let signed: std::collections::BTreeSet<String> = owners("DS").collect();
+    let signed: BTreeSet<String> = owners("DS").collect();
     owners("NS").find(|name| !signed.contains(name)).expect("some TLDs are unsigned")
 }
 
