@@ -35,10 +35,10 @@
 //! | [`cli`] | one file for each command |
 //!
 //! Invariants, each with the module that argues it: a replica's own block is durable before anybody sees it ([`store`],
-//! [`replica`]); commits are a function of the graph ([`order`]); whatever is ordered has an answer and nothing panics on it
-//! ([`replica::machine`]); a nonce answers once ([`signing`]); only linted bytes are signed as certificates ([`ca`]); equal
-//! serials are equal zones, to the byte ([`replica::zones`]); a head is signed only when it is durable ([`replica::heads`]), and
-//! nothing that is not under a signed root becomes state ([`replica::sync`]).
+//! [`replica`]); commits are a function of the graph ([`order`]); whatever is ordered has an answer and nothing panics
+//! on it ([`replica::machine`]); a nonce answers once ([`signing`]); only linted bytes are signed as certificates
+//! ([`ca`]); equal serials are equal zones, to the byte ([`replica::zones`]); a head is signed only when it is durable
+//! ([`replica::heads`]), and nothing that is not under a signed root becomes state ([`replica::sync`]).
 //!
 //! Functional core: `order`, `directory`, `ca`, `signing`, `replica` take values and give values; they have no clock,
 //! socket, disk, thread or hash-map order. Start reading at [`order`], then [`directory`], then [`replica`].

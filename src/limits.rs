@@ -151,7 +151,8 @@ pub const MAX_ENVELOPE: usize = 48 + 96 + MAX_SEALED_MESSAGE;
 pub const MAX_DENOMINATOR: u64 = 1024;
 /// Numerators likewise: a few doublings, instead of 250.
 pub const MAX_NUMERATOR: u64 = 1 << 20;
-/// Quorums whose Lagrange coefficients are kept: all there are with 4 and 7 replicas, and with more those that are fast lately.
+/// Quorums whose Lagrange coefficients are kept: all there are with 4 and 7 replicas, and with more those that are fast
+/// lately.
 pub const MAX_RECOMBINATIONS: usize = 64;
 
 // --- signing ---
@@ -220,8 +221,8 @@ pub const STORE_LOG: u64 = 32 * 1024 * 1024;
 /// Bytes of one file of blocks. Blocks come almost in the order of their rounds: a compaction rewrites the last file, whose
 /// rounds the new ones overlap, and no others.
 pub const STORE_BLOCKS_FILE: u64 = 8 * 1024 * 1024;
-/// Bytes of a page of such a file. A page has one entry in the file's index, of which as many as fit fill the block cache as
-/// files come: with pages of 4 KiB, one for each of our blocks, they grew to all of it within an hour.
+/// Bytes of a page of such a file. A page has one entry in the file's index, of which as many as fit fill the block
+/// cache as files come: with pages of 4 KiB, one for each of our blocks, they grew to all of it within an hour.
 pub const STORE_BLOCKS_PAGE: usize = 64 * 1024;
 /// Files that RocksDB holds open.
 pub const STORE_OPEN_FILES: i32 = 128;
@@ -259,8 +260,8 @@ pub const SYNC_ROWS_PER_OPERATION: u64 = 8;
 /// Rounds of blocks kept below the newest signed checkpoint: minutes at the fastest pace, days on a quiet cluster. Whoever
 /// is further behind copies the state.
 pub const BLOCKS_KEPT_ROUNDS: u64 = 10 * ORDER_DEPTH;
-/// Rounds kept even if the blocks are large: what a replica [`SYNC_BEHIND_ROUNDS`] behind still needs, while the others move
-/// on.
+/// Rounds kept even if the blocks are large: what a replica [`SYNC_BEHIND_ROUNDS`] behind still needs, while the others
+/// move on.
 pub const MIN_BLOCKS_KEPT_ROUNDS: u64 = SYNC_BEHIND_ROUNDS + 2 * ORDER_DEPTH;
 /// Bytes of blocks on the disk beyond which no more than [`MIN_BLOCKS_KEPT_ROUNDS`] are kept.
 pub const STORE_BLOCKS: u64 = 4 * 1024 * 1024 * 1024;
@@ -343,8 +344,8 @@ pub const NOTIFY_BATCH: usize = 64;
 pub const NOTIFY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(1);
 /// Times that a secondary is told of one version, over a minute in all; the next version begins anew.
 pub const NOTIFY_TRIES: u32 = 6;
-/// Milliseconds between two versions that a secondary is told of: faster ones are told of together. NSD loads what it was given
-/// once a second, and takes what comes meanwhile for a failure after which it asks for the whole zone.
+/// Milliseconds between two versions that a secondary is told of: faster ones are told of together. NSD loads what it
+/// was given once a second, and takes what comes meanwhile for a failure after which it asks for the whole zone.
 pub const NOTIFY_DISTANCE_MS: u64 = 2000;
 /// TSIG keys of a replica: one for each secondary.
 pub const MAX_TSIG_KEYS: usize = 256;
@@ -394,8 +395,8 @@ pub const MAX_HTTPS_CONNECTION_WINDOW: u32 = 65_535;
 pub const MAX_HTTPS_EARLY_RESETS: usize = 20;
 /// Queries at a time on a QUIC connection, each on a stream of its own.
 pub const MAX_QUIC_STREAMS: u32 = 100;
-/// QUIC connections open before clients have to show their address first: enough for resolvers on a quiet day, too few for a
-/// liar to take the place of a client whose address he uses ([`MAX_DNS_CONNECTIONS_PER_CLIENT`]).
+/// QUIC connections open before clients have to show their address first: enough for resolvers on a quiet day, too few
+/// for a liar to take the place of a client whose address he uses ([`MAX_DNS_CONNECTIONS_PER_CLIENT`]).
 pub const MAX_QUIC_UNPROVEN: usize = 64;
 /// QUIC connections that wait to be looked at, which takes no time.
 pub const MAX_QUIC_INCOMING: usize = 256;
@@ -485,8 +486,8 @@ pub const MAX_CLOCK_AHEAD_MS: u64 = 30_000;
 pub const MAX_OPERATIONS_PER_BLOCK: usize = 1024;
 /// Signature shares in one block. The genesis of a large zone needs thousands, in a few blocks.
 pub const MAX_SHARES_PER_BLOCK: usize = 4096;
-/// Envelopes in one block. Each costs every replica some 6 ms to check and open: with 4, what one liar puts in a round takes
-/// 25 ms, and full rounds carry more than a hundred registrations a second.
+/// Envelopes in one block. Each costs every replica some 6 ms to check and open: with 4, what one liar puts in a round
+/// takes 25 ms, and full rounds carry more than a hundred registrations a second.
 pub const MAX_SEALED_PER_BLOCK: usize = 4;
 /// Envelopes of one author's blocks that are ordered and not executed: those of eight full blocks, as many as come
 /// while the first of them is opened.
@@ -506,7 +507,8 @@ pub const MAX_POOL_BYTES: usize = 16 * 1024 * 1024;
 /// Rounds that each further replica waits before it proposes an operation that another should have proposed: one to
 /// propose, one to reach here, one in reserve.
 pub const BACKUP_ROUNDS: u64 = 3;
-/// Ticks after which an operation that nobody has proposed yet is handed on to the other replicas: most are ordered by then.
+/// Ticks after which an operation that nobody has proposed yet is handed on to the other replicas: most are ordered by
+/// then.
 pub const HAND_ON_TICKS: u64 = 2;
 /// Ticks after which it is handed on once more, at most; the distance doubles until there.
 pub const MAX_HAND_ON_TICKS: u64 = 256;
@@ -523,8 +525,8 @@ pub const COST_OF_HANDED_ON_ENVELOPE: u32 = 64;
 pub const QUIET_MS: u64 = 1_000;
 /// Rounds after which an operation that is in the DAG but not ordered is proposed again: several waves.
 pub const REPROPOSE_ROUNDS: u64 = 30;
-/// Bytes of the changes from one version of a primary's zone to the next: all of a zone of a hundred thousand names, or what
-/// changes in a day in one of ten million. A new zone begins with its file in the genesis.
+/// Bytes of the changes from one version of a primary's zone to the next: all of a zone of a hundred thousand names, or
+/// what changes in a day in one of ten million. A new zone begins with its file in the genesis.
 pub const MAX_CHANGES: usize = MAX_CHANGE_PARTS * CHANGE_PART;
 /// Bytes of the parts that changes are ordered in, the last aside: an eighth of a payload.
 pub const CHANGE_PART: usize = 128 * 1024;
@@ -534,8 +536,8 @@ pub const MAX_CHANGE_PARTS: usize = 128;
 pub const MAX_CHANGE_PARTS_PER_BLOCK: usize = 2;
 /// Votes on zones' versions in one block.
 pub const MAX_VOTES_PER_BLOCK: usize = 8;
-/// Votes of one replica on one zone that count: its latest. Several, since the versions that replicas see may differ while a
-/// registry changes its zone more often than it is voted on.
+/// Votes of one replica on one zone that count: its latest. Several, since the versions that replicas see may differ
+/// while a registry changes its zone more often than it is voted on.
 pub const MAX_VOTES_PER_ZONE: usize = 4;
 /// Bytes of a zone as a primary transfers it: as much as fits into a genesis.
 pub const MAX_TRANSFER_BYTES: usize = MAX_GENESIS;
@@ -562,11 +564,11 @@ pub const OUTCOME_KEPT_MS: u64 = 600_000;
 
 /// Seconds that resolvers may keep the DNSKEY RRset.
 pub const DNSKEY_TTL: u32 = 3600;
-/// Versions of a zone that a secondary may be behind and still get the difference alone: minutes of a busy register, days of
-/// a quiet one. A row of the state each.
+/// Versions of a zone that a secondary may be behind and still get the difference alone: minutes of a busy register,
+/// days of a quiet one. A row of the state each.
 pub const MAX_DIFFERENCES: usize = 4096;
-/// Bytes of what these versions changed, for each zone: at half a kilobyte for an operation more than 20,000 of them, or the
-/// renewals of 60,000 RRsets. A version that changes more than this is transferred as the whole zone.
+/// Bytes of what these versions changed, for each zone: at half a kilobyte for an operation more than 20,000 of them,
+/// or the renewals of 60,000 RRsets. A version that changes more than this is transferred as the whole zone.
 pub const MAX_DIFFERENCE_BYTES: usize = 16 * 1024 * 1024;
 /// Seconds that a signature may hold: so long a replica that lies can show what was, and nobody can tell.
 pub const MAX_SIGNATURE_VALIDITY: u32 = 90 * 24 * 3600;
@@ -574,10 +576,11 @@ pub const MAX_SIGNATURE_VALIDITY: u32 = 90 * 24 * 3600;
 pub const MIN_RENEWAL: u32 = 2;
 /// Seconds between two heartbeats, at least. Each is a version of the zone, which takes a few rounds to sign.
 pub const MIN_HEARTBEAT: u32 = 1;
-/// Names up to which a zone has a digest of all its records unless its policy says otherwise: some 1.5 MB of records, hashed in
-/// a few milliseconds at each version.
+/// Names up to which a zone has a digest of all its records unless its policy says otherwise: some 1.5 MB of records,
+/// hashed in a few milliseconds at each version.
 pub const ZONEMD_NAMES: u32 = 2000;
-/// Names of a larger zone with a digest, for each second between two of its versions: a tenth of a core is spent on hashing.
+/// Names of a larger zone with a digest, for each second between two of its versions: a tenth of a core is spent on
+/// hashing.
 pub const ZONEMD_NAMES_PER_SECOND: u32 = 50_000;
 /// Seconds between two versions of a zone, at most: what owners would wait to see their changes.
 pub const MAX_VERSION_INTERVAL: u32 = 3600;

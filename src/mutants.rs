@@ -6,8 +6,8 @@
 //!
 //! `make mutants` looks for each of them with the ordinary simulators and their ordinary checkers, and before that for
 //! nothing in the correct code. It prints a line for each: which checker found it, in what kind of run, after how many, in
-//! how many seconds; and it fails if one survives. All of it takes less than three minutes of CPU time after the build, most
-//! of them for the correct code.
+//! how many seconds; and it fails if one survives. All of it takes less than three minutes of CPU time after the build,
+//! most of them for the correct code.
 //!
 //! `TORRENS_MUTANT=FenceSkipped,CoinUnchecked make mutants` hunts for some only, and says what the checkers said; `None` is
 //! the correct code. `TORRENS_RUNS=universe` looks in universes alone, likewise `cluster`, `races` and `scenario`; not all

@@ -19,8 +19,8 @@ thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
 }
 
-// SAFETY: every call goes to the system's allocator as it is; counting touches a thread-local number that needs no memory and
-// has no destructor.
+// SAFETY: every call goes to the system's allocator as it is; counting touches a thread-local number that needs no
+// memory and has no destructor.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);

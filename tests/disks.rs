@@ -76,7 +76,8 @@ impl Bed {
         self.bed.text(&format!("replica-{replica}/log")).matches(what).count()
     }
 
-    /// Waits until `replica` serves the others' zone. Until then it answers SERVFAIL or what somebody signed, or not at all.
+    /// Waits until `replica` serves the others' zone. Until then it answers SERVFAIL or what somebody signed, or not at
+    /// all.
     fn catches_up(&self, replica: u16) {
         let other = (0..4).find(|other| *other != replica && self.answers(*other)).expect("one that answers");
         eventually(&format!("replica {replica}"), || {

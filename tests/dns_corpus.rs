@@ -1,5 +1,5 @@
-//! The fuzzing corpus of queries, replayed with the stable compiler: every file, and small changes of it, is a message that must
-//! be survived.
+//! The fuzzing corpus of queries, replayed with the stable compiler: every file, and small changes of it, is a message
+//! that must be survived.
 
 #[path = "support/corpus.rs"]
 mod corpus;

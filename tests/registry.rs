@@ -1,4 +1,5 @@
-//! A registry with a primary server of its own: NSD holds the zone, every replica transfers it with its own key, all sign it.
+//! A registry with a primary server of its own: NSD holds the zone, every replica transfers it with its own key, all
+//! sign it.
 #![cfg(all(feature = "fixtures", feature = "misbehave"))]
 
 mod support;

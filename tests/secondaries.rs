@@ -101,8 +101,8 @@ impl Drop for Secondary {
     }
 }
 
-/// Gives the replicas the key, and tells them who is to be notified and who may transfer; with a certificate, they serve DNS
-/// over TLS as well.
+/// Gives the replicas the key, and tells them who is to be notified and who may transfer; with a certificate, they
+/// serve DNS over TLS as well.
 fn configure(bed: &Testbed, notified: &[u16], certified: bool) {
     for replica in 0..bed.count() {
         let keys = bed.path(&format!("replica-{replica}/tsig.keys"));
@@ -154,7 +154,8 @@ fn single_spaced(text: &str) -> String {
     text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ") + "\n").collect()
 }
 
-/// Owners update their titles, sixteen at a time, until there were so many updates; each is answered before its owner goes on.
+/// Owners update their titles, sixteen at a time, until there were so many updates; each is answered before its owner
+/// goes on.
 fn update(bed: &Testbed, updates: u64) -> u64 {
     let mut made = 0;
     while made < updates {

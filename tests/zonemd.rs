@@ -32,8 +32,8 @@ fn ldns_agrees(file: &Path) -> bool {
     said.code == 0
 }
 
-/// Whether Knot, told to verify digests, serves the zone in a file. It complains of the KEY record beside a CNAME, which RFC
-/// 4035 §2.5 allows.
+/// Whether Knot, told to verify digests, serves the zone in a file. It complains of the KEY record beside a CNAME,
+/// which RFC 4035 §2.5 allows.
 fn knot_agrees(bed: &Testbed, name: &str, port: u16, text: &str) -> bool {
     let folder = bed.folder.path().join(name);
     fs::create_dir(&folder).unwrap();

@@ -42,8 +42,8 @@ pub struct TsigKey {
 }
 
 impl TsigKey {
-    /// From `algorithm:name:secret`, the secret in Base64: what `dig -y` and `kdig -y` take. The error says what is wrong, and
-    /// nothing of the secret.
+    /// From `algorithm:name:secret`, the secret in Base64: what `dig -y` and `kdig -y` take. The error says what is
+    /// wrong, and nothing of the secret.
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut parts = text.splitn(3, ':');
         let (Some(algorithm), Some(name), Some(secret)) = (parts.next(), parts.next(), parts.next()) else {

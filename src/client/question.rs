@@ -1,7 +1,8 @@
 //! One DNS question to one server, as a validator would ask it, and what in the answer is proven.
 //!
-//! The answer is believed only as far as the zone's own key signed it (RFC 4035 §5.3): the RRset stands at the name that was
-//! asked for, its RRSIG verifies, and its TTL is the one that was signed. An authoritative server never shows another.
+//! The answer is believed only as far as the zone's own key signed it (RFC 4035 §5.3): the RRset stands at the name
+//! that was asked for, its RRSIG verifies, and its TTL is the one that was signed. An authoritative server never shows
+//! another.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;

@@ -1,8 +1,8 @@
 //! Submitting: carry a signed operation to enough replicas, then wait until enough of them report the same outcome.
 //!
-//! First to a kernel (f + 1 replicas), so that a correct one has it; which ones follows from its digest, so that load spreads. If
-//! one of them fails, or there is no confirmation within a second, to all the others as well. Every replica is asked
-//! for the outcome from the start, by long polls: whoever ordered it can tell.
+//! First to a kernel (f + 1 replicas), so that a correct one has it; which ones follows from its digest, so that load
+//! spreads. If one of them fails, or there is no confirmation within a second, to all the others as well. Every replica
+//! is asked for the outcome from the start, by long polls: whoever ordered it can tell.
 //!
 //! A sealed operation goes the same way and is asked for by the digest of its envelope, so that no replica learns anything
 //! of what is inside, not even a digest to try guesses against, before its place in the order is fixed.

@@ -8,12 +8,12 @@
 //! arXiv 2505.17891, show how it goes wrong with asymmetric trust), so the argument is made again here and its condition
 //! is decided for each structure.
 //!
-//! Let F be corrupt, a maximal set, and C the others. When anybody can know the coin of round r, a quorum released shares of
-//! it, so a correct replica holds blocks of a quorum of round r + 3, thus its past those of quorums of rounds r + 2 and
-//! r + 1. Let U ⊆ C be the correct authors of round r + 2 whose blocks are fixed by then: U ∪ F holds a quorum. The
-//! leader's author is drawn; let L ∈ C be it. Every vote for L's slot, fixed or made later by a scheduler who knows
-//! the coin, is a block of round r + 3 and has a quorum of parents in round r + 2; it meets U in a block with L in its
-//! past unless a quorum is inside F, what is not fixed, and the blocks in U without L in their past. That is:
+//! Let F be corrupt, a maximal set, and C the others. When anybody can know the coin of round r, a quorum released
+//! shares of it, so a correct replica holds blocks of a quorum of round r + 3, thus its past those of quorums of rounds
+//! r + 2 and r + 1. Let U ⊆ C be the correct authors of round r + 2 whose blocks are fixed by then: U ∪ F holds a
+//! quorum. The leader's author is drawn; let L ∈ C be it. Every vote for L's slot, fixed or made later by a scheduler
+//! who knows the coin, is a block of round r + 3 and has a quorum of parents in round r + 2; it meets U in a block with
+//! L in its past unless a quorum is inside F, what is not fixed, and the blocks in U without L in their past. That is:
 //!
 //! - L is *sure* if the u ∈ U with L in their past form a kernel. Then every vote has L's block in its history and, since
 //!   L is correct and has one block, supports it; it is committed directly.
@@ -26,18 +26,20 @@
 //!
 //! The scheduler wins if it can spoil all L at once: for each L choose a set W ⊆ U, minimal with U ∖ W in some set that may
 //! fail (within C), such that all correct parents of members of W lack L. Write A_u for the L with u ∈ W. Then A_u must be
-//! within F_t for each t ∉ G_u; and since two quorums share a correct member, A_u ∪ A_v must be within one set that may fail
-//! for all u, v. The search first distributes the L under this last rule, which hardly ever can be done, and then tries the
-//! G_u. It is exact, and bounded by [`MAX_CORE_STEPS`]; above the bound the structure is refused as undecided.
+//! within F_t for each t ∉ G_u; and since two quorums share a correct member, A_u ∪ A_v must be within one set that may
+//! fail for all u, v. The search first distributes the L under this last rule, which hardly ever can be done, and then
+//! tries the G_u. It is exact, and bounded by [`MAX_CORE_STEPS`]; above the bound the structure is refused as
+//! undecided.
 //!
 //! It is not needed where a distribution of weight over C gives less than half of it to each set that may fail. Proof,
 //! already for the stronger demand that the t with L form a kernel: else for each L there is a G_L with L ∈ F_t for all
 //! t ∉ G_L; draw t and L from the distribution; always t ∈ G_L or L ∈ F_t, each less likely than half. So thresholds and
 //! weights with 3f < total need no search: what may fail weighs at most f, and C at least total − f > 2f.
 //!
-//! Q3 alone does not suffice for the stronger demand: take for C the seven points of the Fano plane, one more replica that may
-//! fail, and the complements of the lines. The condition above holds there. With wave length four there is a round less and
-//! only the stronger demand would do; it fails for 4 sites × 4 operating systems. Structures run with wave length five.
+//! Q3 alone does not suffice for the stronger demand: take for C the seven points of the Fano plane, one more replica
+//! that may fail, and the complements of the lines. The condition above holds there. With wave length four there is a
+//! round less and only the stronger demand would do; it fails for 4 sites × 4 operating systems. Structures run with
+//! wave length five.
 
 use super::fail_prone::maximal;
 use super::{CommitteeError, ReplicaId, ReplicaSet};

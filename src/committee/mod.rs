@@ -1,14 +1,15 @@
 //! Who the replicas are, and which sets of them count.
 //!
-//! Quorums are predicates, never numbers (Cachin, *Distributing Trust on the Internet*, DSN 2001, §4): `is_quorum(set)` holds
-//! if all but a set that may fail are in it; `is_kernel(set)` if it holds at least one correct replica, whichever set failed. With
-//! n = 3f + 1 these are n − f and f + 1. What may fail together is any f replicas, any whose weights add up to no more
-//! than so much, or a family of sets named by classes ([`FailProne`]).
+//! Quorums are predicates, never numbers (Cachin, *Distributing Trust on the Internet*, DSN 2001, §4): `is_quorum(set)`
+//! holds if all but a set that may fail are in it; `is_kernel(set)` if it holds at least one correct replica, whichever
+//! set failed. With n = 3f + 1 these are n − f and f + 1. What may fail together is any f replicas, any whose weights
+//! add up to no more than so much, or a family of sets named by classes ([`FailProne`]).
 //!
-//! A committee is made only if no three sets that may fail cover everybody (Q3, without which there is no agreement), and if
-//! its keys can be shared; whoever writes one down also checks that the order makes progress on it ([`check`]). A signing key is shared by number alone, any
-//! t of n, where t is one more than the largest set that may fail. That is sound, since no such set has t shares; and it is
-//! live, since those that are left when one fails have at least t: n − (t − 1) ≥ t.
+//! A committee is made only if no three sets that may fail cover everybody (Q3, without which there is no agreement),
+//! and if its keys can be shared; whoever writes one down also checks that the order makes progress on it ([`check`]).
+//! A signing key is shared by number alone, any t of n, where t is one more than the largest set that may fail. That is
+//! sound, since no such set has t shares; and it is live, since those that are left when one fails have at least t: n −
+//! (t − 1) ≥ t.
 
 pub mod check;
 mod fail_prone;

@@ -72,8 +72,8 @@ fn listed_class(ids: &[&str]) -> Result<ReplicaSet, String> {
 }
 
 impl Committee {
-    /// The keys that say in a TOML file what may fail together, beside the replicas: `faults`, with `weights` or without, or
-    /// `fail-prone`.
+    /// The keys that say in a TOML file what may fail together, beside the replicas: `faults`, with `weights` or
+    /// without, or `fail-prone`.
     pub fn to_toml(&self) -> String {
         match &self.structure {
             Structure::Threshold { faults } => format!("faults = {faults}"),

@@ -1,15 +1,16 @@
 //! The common coin: threshold Diffie–Hellman on ristretto255.
 //!
-//! Cachin, Kursawe, Shoup, *Random Oracles in Constantinople* (PODC 2000), the Diffie–Hellman coin: the exponent x is shared among
-//! the replicas; the coin of name C is a hash of H(C)^x; a share is H(C)^{x_i}, with a proof that its discrete
-//! logarithm to the base H(C) is that of the verification key g^{x_i} to the base g (Chaum–Pedersen, made
+//! Cachin, Kursawe, Shoup, *Random Oracles in Constantinople* (PODC 2000), the Diffie–Hellman coin: the exponent x is
+//! shared among the replicas; the coin of name C is a hash of H(C)^x; a share is H(C)^{x_i}, with a proof that its
+//! discrete logarithm to the base H(C) is that of the verification key g^{x_i} to the base g (Chaum–Pedersen, made
 //! non-interactive by Fiat and Shamir's transform). The valid shares of any quorum give the value, recombined in the
 //! exponent, and it is the same whichever quorum it is; without shares of correct replicas that make a quorum together
-//! with the corrupt ones nobody can predict it (random oracle model; the paper assumes DDH where the threshold is above f + 1).
+//! with the corrupt ones nobody can predict it (random oracle model; the paper assumes DDH where the threshold is above
+//! f + 1).
 //!
-//! The exponent is shared linearly over the quorums ([`super::lsss`]; Cachin, *Distributing Trust on the Internet*, §4.2): with a
-//! threshold, by Shamir's scheme and in one share for each replica, as in the paper; else a replica may have several
-//! shares or none. In each block a replica gives all it has of a coin, in the order of the rows.
+//! The exponent is shared linearly over the quorums ([`super::lsss`]; Cachin, *Distributing Trust on the Internet*,
+//! §4.2): with a threshold, by Shamir's scheme and in one share for each replica, as in the paper; else a replica may
+//! have several shares or none. In each block a replica gives all it has of a coin, in the order of the rows.
 //!
 //! Shares are verified many at a time (Bellare, Garay and Rabin, *Fast Batch Verification for Modular Exponentiation and
 //! Digital Signatures*, EUROCRYPT 1998, the small exponents test): a share's proof is its two commitments R, R' and the

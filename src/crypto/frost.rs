@@ -17,8 +17,9 @@
 //!   more power than choosing the message then, which the proof of FROST grants the adversary (Bellare, Crites, Komlo,
 //!   Maller, Tessaro, Zhu: *Better than Advertised Security for Non-interactive Threshold Signatures*, CRYPTO 2022:
 //!   preprocessed commitments, messages chosen later, sessions concurrent).
-//! * A share z = d + ρe + λsc is one equation with a d that occurs in no other: it tells nothing about s, under whichever key.
-//!   Several keys cost the reduction a factor equal to their number, for the guess which of them is forged.
+//! * A share z = d + ρe + λsc is one equation with a d that occurs in no other: it tells nothing about s, under
+//!   whichever key. Several keys cost the reduction a factor equal to their number, for the guess which of them is
+//!   forged.
 //!
 //! What would break it is a second package for the same pair. [`Nonce`] is not `Clone`, has no bytes, and
 //! [`sign`] takes it by value, also when it refuses.

@@ -3,8 +3,8 @@
 //! Benaloh and Leichter, *Generalized Secret Sharing and Monotone Functions* (CRYPTO '88), with Shamir's scheme at each
 //! gate, as in Cachin, *Distributing Trust on the Internet*, §4.2; linear in the sense of Cramer, Damgård and Maurer
 //! (EUROCRYPT 2000). The secret is the value of the formula's root. A gate that needs k of m inputs draws a polynomial of
-//! degree k − 1 with its own value at 0; its i-th input's value is the polynomial at i + 1. What reaches a leaf is a *row*: a
-//! sub-share of the leaf's replica, which holds as many as the formula names it.
+//! degree k − 1 with its own value at 0; its i-th input's value is the polynomial at i + 1. What reaches a leaf is a
+//! *row*: a sub-share of the leaf's replica, which holds as many as the formula names it.
 //!
 //! By induction over the formula: a set that satisfies it recombines the secret with coefficients that depend on the set
 //! alone, products of the gates' Lagrange coefficients; to any other set every secret is equally likely, since some gate

@@ -1,5 +1,6 @@
-//! Results of pure functions, for a process that runs many replicas: what each of them would compute from the same arguments
-//! is computed once. A simulator hands memories in; nobody else does, and without one everything is computed each time.
+//! Results of pure functions, for a process that runs many replicas: what each of them would compute from the same
+//! arguments is computed once. A simulator hands memories in; nobody else does, and without one everything is computed
+//! each time.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,11 +1,12 @@
 //! What lies between the versions of a zone, for incremental transfer (IXFR, RFC 1995). Pure.
 //!
 //! For each of the latest versions, what was there before it: the former records of each RRset that it put or deleted. With
-//! the published zone that is enough. Between an earlier version and the published one differ, at most, the RRsets that some
-//! version after the earlier one touched; what each of them was is what the first of those versions found there; what it
-//! is, the published zone has. So several versions are always condensed into one difference (RFC 1995 §5): an NSEC record
-//! that twenty versions changed is deleted once and added once, and the SOA record with its signature likewise. Giving
-//! the versions one after another would cost the secondary and the line more, and us the storage of what was between.
+//! the published zone that is enough. Between an earlier version and the published one differ, at most, the RRsets that
+//! some version after the earlier one touched; what each of them was is what the first of those versions found there;
+//! what it is, the published zone has. So several versions are always condensed into one difference (RFC 1995 §5): an
+//! NSEC record that twenty versions changed is deleted once and added once, and the SOA record with its signature
+//! likewise. Giving the versions one after another would cost the secondary and the line more, and us the storage of
+//! what was between.
 //!
 //! They are part of the agreed state, a row for each version: a replica that restarts, or copies the state of the others,
 //! answers with the same bytes as one that saw every version, and no secondary needs the whole zone because of it.

@@ -1,16 +1,17 @@
 //! Zones whose names are their registry's own: the content comes from its primary server, titles have no part in it.
 //!
-//! Such a zone changes as a whole, by [`Changes`]: what to put and what to delete, in canonical order, from the content that
-//! the directory has to the one that the primary serves. Like operations they are decided first and applied then:
-//! [`Directory::judge_changes`] is total on whatever bytes are ordered, [`Directory::apply_changes`] cannot fail. Equal contents
-//! give equal changes, to the byte, whoever compares them.
+//! Such a zone changes as a whole, by [`Changes`]: what to put and what to delete, in canonical order, from the content
+//! that the directory has to the one that the primary serves. Like operations they are decided first and applied then:
+//! [`Directory::judge_changes`] is total on whatever bytes are ordered, [`Directory::apply_changes`] cannot fail. Equal
+//! contents give equal changes, to the byte, whoever compares them.
 //!
 //! The rules are those for a zone's file at the genesis ([`super::master`]): names within the zone, RRsets that can stand
-//! together, no more beneath one label than a title may have. Signatures, NSEC and NSEC3 records, zone digests, and the apex's
-//! DNSKEY, CDS and CDNSKEY of the primary are dropped: the service makes its own.
+//! together, no more beneath one label than a title may have. Signatures, NSEC and NSEC3 records, zone digests, and the
+//! apex's DNSKEY, CDS and CDNSKEY of the primary are dropped: the service makes its own.
 //!
-//! What lies beneath a label right below the apex is kept as a title of the registry, as at the genesis, with one row of history;
-//! a title without records is removed. Its owner's key is not published, and no operation on it is accepted.
+//! What lies beneath a label right below the apex is kept as a title of the registry, as at the genesis, with one row
+//! of history; a title without records is removed. Its owner's key is not published, and no operation on it is
+//! accepted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -251,7 +252,8 @@ impl Directory {
         }
     }
 
-    /// Carries out an update that was judged on this very state. Names at which the zone is published otherwise now, and the rows.
+    /// Carries out an update that was judged on this very state. Names at which the zone is published otherwise now,
+    /// and the rows.
     pub fn apply_changes(&mut self, update: Update, now: Timestamp, position: u64) -> (BTreeSet<Name>, Vec<Row>) {
         let Update { zone, apex, titles } = update;
         let (mut dirty, mut rows) = (BTreeSet::new(), Vec::new());

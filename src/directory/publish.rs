@@ -6,8 +6,8 @@
 //! lies within another one is a cut in it; without NS records there the outer zone publishes nothing at that name.
 //!
 //! Deviations: at a name that is a wildcard (a `*` label right below the apex, from a zone's file) no KEY is published:
-//! it would name the registry as owner of every name that is still free. Nor is one in a zone that comes from a primary, which
-//! is published as it came.
+//! it would name the registry as owner of every name that is still free. Nor is one in a zone that comes from a
+//! primary, which is published as it came.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -8,7 +8,8 @@
 //! - ANY gives one RRset (RFC 8482 §4.1); RRSIG gives all signatures at the name.
 //! - A CNAME is followed within its zone only, [`MAX_CNAME_CHAIN`] times at most; the response code is that of the last
 //!   name reached (RFC 6604). A loop ends the chain without an error.
-//! - Addresses are added to referrals, and to the zone's own NS records (at the root: priming, RFC 8109), as far as they fit.
+//! - Addresses are added to referrals, and to the zone's own NS records (at the root: priming, RFC 8109), as far as
+//!   they fit.
 //! - A replica that lost its state answers SERVFAIL, "not ready" (RFC 8914 §4.15), until it has a signed one again.
 //! - The Chaos class knows `version.bind` and `version.server`, which say `torrens` and nothing that helps an attacker, and
 //!   `id.server` and `hostname.bind`, which say what NSID does.

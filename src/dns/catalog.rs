@@ -6,8 +6,9 @@
 //! LABEL.zones      PTR zone          LABEL: 160 bits of SHA-256 of the zone's name, in base32hex
 //! ```
 //!
-//! It is shown to those alone who may transfer zones (§7), and is not signed: secondaries do not serve it. Every replica makes the
-//! same one. The zones of a cluster are those of its genesis, so that its serial is the time of the genesis, in seconds.
+//! It is shown to those alone who may transfer zones (§7), and is not signed: secondaries do not serve it. Every
+//! replica makes the same one. The zones of a cluster are those of its genesis, so that its serial is the time of the
+//! genesis, in seconds.
 
 use std::sync::Arc;
 

@@ -1,9 +1,9 @@
 //! The connections of one listener: how many there may be, of whom, and which gives way.
 //!
-//! What a client can hold is bounded: connections per client (an IPv6 client is a /64) and in all. At the limit in all, clients
-//! have equal shares: who has his gets no more, and for who has not, a connection of the client that has most gives way, the
-//! one longest without a query. So clients that hold many, or come again as soon as they are cut off, keep out only each
-//! other; to keep out one that holds none takes as many addresses as there are places.
+//! What a client can hold is bounded: connections per client (an IPv6 client is a /64) and in all. At the limit in all,
+//! clients have equal shares: who has his gets no more, and for who has not, a connection of the client that has most
+//! gives way, the one longest without a query. So clients that hold many, or come again as soon as they are cut off,
+//! keep out only each other; to keep out one that holds none takes as many addresses as there are places.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;

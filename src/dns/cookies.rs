@@ -7,7 +7,8 @@
 //! ```
 //!
 //! Deviations: a query without a question that only wants a cookie (RFC 7873 §5.4) is FORMERR, as any such query; each
-//! replica draws a secret of its own at its start, so that nobody's leaks to the others: a client learns one cookie for each.
+//! replica draws a secret of its own at its start, so that nobody's leaks to the others: a client learns one cookie for
+//! each.
 
 use std::hash::Hasher;
 use std::net::IpAddr;

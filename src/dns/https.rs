@@ -1,11 +1,12 @@
 //! DNS over HTTPS (RFC 8484): GET and POST at [`PATH`], over HTTP/2 (RFC 9113), HTTP/1.1 tolerated.
 //!
 //! An HTTP success carries whatever DNS says, errors included (§4.2.1). Of HTTP itself the client can hold what
-//! `src/limits.rs` says: streams, bytes of headers, windows. More than that follows from two times, as on other streams: the
-//! connection ends when no whole query comes for [`DNS_STREAM_IDLE_SECONDS`] (which a client that does not read brings
-//! about: answers that it leaves keep their streams, and with all streams taken no query is read), and after
-//! [`DNS_STREAM_TOTAL_SECONDS`] in any case. Streams that are reset as fast as they are opened (CVE-2023-44487), frames without
-//! end or meaning (CVE-2024-27316) and what else has been found since are counted in `h2`: `deny.toml` has the floor.
+//! `src/limits.rs` says: streams, bytes of headers, windows. More than that follows from two times, as on other
+//! streams: the connection ends when no whole query comes for [`DNS_STREAM_IDLE_SECONDS`] (which a client that does not
+//! read brings about: answers that it leaves keep their streams, and with all streams taken no query is read), and
+//! after [`DNS_STREAM_TOTAL_SECONDS`] in any case. Streams that are reset as fast as they are opened (CVE-2023-44487),
+//! frames without end or meaning (CVE-2024-27316) and what else has been found since are counted in `h2`: `deny.toml`
+//! has the floor.
 //!
 //! Deviations: HEAD is 405. `Accept` is not looked at: there is one form of answer. No zone transfers.
 

@@ -1,8 +1,8 @@
 //! Where a name stands in a zone: the one place for cut logic (RFC 1034 §4.3.2 step 3, RFC 4592 §3.3, RFC 6672 §3.2).
 //!
-//! One search of the zone for the name, one for each existing ancestor beneath the apex, and, if the name does not exist, one
-//! for the wildcard. No ancestor exists that is not an ancestor of a neighbour in canonical order, so the closest encloser is what
-//! the name shares with the nearer one.
+//! One search of the zone for the name, one for each existing ancestor beneath the apex, and, if the name does not
+//! exist, one for the wildcard. No ancestor exists that is not an ancestor of a neighbour in canonical order, so the
+//! closest encloser is what the name shares with the nearer one.
 //!
 //! Deviation: NS and DNAME records at a wildcard are data like any other; RFC 4592 §4.2 and §4.4 leave both open.
 
@@ -78,7 +78,8 @@ pub fn place<'v>(zone: &'v SignedZone, name: NameRef<'_>) -> Place<'v> {
     }
 }
 
-/// Asks for the memory that the answers to these queries will be read from, all at once: a hint, for whoever has many to answer.
+/// Asks for the memory that the answers to these queries will be read from, all at once: a hint, for whoever has many
+/// to answer.
 pub fn fetch(view: &View, parsed: &[Result<Query<'_>, Refusal>]) {
     let mut names: ArrayVec<NameRef<'_>, UDP_BATCH> = ArrayVec::new();
     let mut zone = None;

@@ -7,17 +7,18 @@
 //! ```
 //!
 //! A question for a name that exists takes one search of its zone, one for a name that does not two: numbers that lie side
-//! by side are compared, and the name found is read from where its records lie ([`crate::directory::zone`]). What is found is
-//! copied; nothing is put together but the header and the owners' names.
+//! by side are compared, and the name found is read from where its records lie ([`crate::directory::zone`]). What is
+//! found is copied; nothing is put together but the header and the owners' names.
 //!
 //! Everything read comes from a [`View`]: immutable, published as a whole. Nothing here signs, waits or knows of the
 //! order. An answer allocates nothing unless it follows a CNAME: names lie on the stack, bytes go to the transport's
 //! buffer.
 //!
-//! Where the time of a query over UDP goes (a zone of 100,000 signed names, uniform questions, DO, one core at its limit, loopback; by
-//! `perf`): of 3,500 ns the kernel takes 2,900, three quarters of it to send. A server that sends back what it gets takes 3,100 in
-//! all with datagrams of 300 bytes. Of the other 600 about half is waiting for memory in [`lookup::fetch`], where all names of a
-//! batch wait together, 80 the searches that follow, 60 reading the query, and 60 copying; the rest is spread.
+//! Where the time of a query over UDP goes (a zone of 100,000 signed names, uniform questions, DO, one core at its
+//! limit, loopback; by `perf`): of 3,500 ns the kernel takes 2,900, three quarters of it to send. A server that sends
+//! back what it gets takes 3,100 in all with datagrams of 300 bytes. Of the other 600 about half is waiting for memory
+//! in [`lookup::fetch`], where all names of a batch wait together, 80 the searches that follow, 60 reading the query,
+//! and 60 copying; the rest is spread.
 //!
 //! `tests/differential` sets the answers beside NSD's and Knot's.
 //!

@@ -2,8 +2,9 @@
 //!
 //! The SOA record goes along (§3.7), so that a secondary that has this version need not ask for it.
 //!
-//! Choices: any reply ends the matter, whatever its response code says: a secondary that cannot use a NOTIFY will not be made to
-//! by more of them (§4.7, §4.8 know of no other way). A reply to a signed message counts only if it is signed (RFC 8945 §5.4).
+//! Choices: any reply ends the matter, whatever its response code says: a secondary that cannot use a NOTIFY will not
+//! be made to by more of them (§4.7, §4.8 know of no other way). A reply to a signed message counts only if it is
+//! signed (RFC 8945 §5.4).
 
 use std::sync::Arc;
 

@@ -1,9 +1,9 @@
 //! Padding of replies (RFC 7830) to whole blocks (RFC 8467), so that their length on an encrypted connection says little of
 //! what was asked.
 //!
-//! Who pads his query gets a padded reply, over TLS, HTTPS and QUIC alone (RFC 7830 §6: elsewhere there is nothing to hide).
-//! RFC 9250 §5.4 asks QUIC for it. What the reply's OPT record is not the end of is left as it is: a bare refusal, and what
-//! TSIG has signed.
+//! Who pads his query gets a padded reply, over TLS, HTTPS and QUIC alone (RFC 7830 §6: elsewhere there is nothing to
+//! hide). RFC 9250 §5.4 asks QUIC for it. What the reply's OPT record is not the end of is left as it is: a bare
+//! refusal, and what TSIG has signed.
 
 use super::query::{HEADER, Query, Reader};
 use crate::directory::rrset::Rtype;

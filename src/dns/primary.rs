@@ -1,8 +1,8 @@
-//! Asking a primary server: for the SOA record (RFC 1035 §4.3.5), and for the whole zone (AXFR, RFC 5936). Messages in and out, no
-//! sockets.
+//! Asking a primary server: for the SOA record (RFC 1035 §4.3.5), and for the whole zone (AXFR, RFC 5936). Messages in
+//! and out, no sockets.
 //!
-//! Every query is signed, and only what is signed in turn is believed (TSIG, RFC 8945 §5.3.1): the first and the last message of a
-//! transfer, and one of a hundred at least.
+//! Every query is signed, and only what is signed in turn is believed (TSIG, RFC 8945 §5.3.1): the first and the last
+//! message of a transfer, and one of a hundred at least.
 //!
 //! Names in RDATA are uncompressed where RFC 3597 §4 has a receiver expect compression.
 //!

@@ -7,8 +7,8 @@
 //! Deviations:
 //! - A compressed question name is FORMERR: nothing stands before it that a pointer could point to but the header.
 //! - Records in the answer section, or bytes after the last record, are FORMERR.
-//! - Records in the additional section other than OPT and TSIG are skipped; where TSIG begins is noted ([`super::tsig`] reads
-//!   it).
+//! - Records in the additional section other than OPT and TSIG are skipped; where TSIG begins is noted ([`super::tsig`]
+//!   reads it).
 
 use super::response::Rcode;
 use super::tsig::TSIG;

@@ -1,15 +1,15 @@
 //! DNS over dedicated QUIC connections (RFC 9250): a stream for each query, ALPN `doq`.
 //!
 //! On its stream a client sends one query behind a two-byte length and ends its side; so does the server with the response
-//! (§4.2). What breaks the protocol ends the connection with `DOQ_PROTOCOL_ERROR` (§4.3.3): a message ID other than 0, more or
-//! less than one message, edns-tcp-keepalive, a message that is no query. A client that resets its stream has none of it
-//! answered.
+//! (§4.2). What breaks the protocol ends the connection with `DOQ_PROTOCOL_ERROR` (§4.3.3): a message ID other than 0,
+//! more or less than one message, edns-tcp-keepalive, a message that is no query. A client that resets its stream has
+//! none of it answered.
 //!
-//! Early data is not taken: a query in it could be replayed to learn what was asked (§7.1). While few connections are open a
-//! client is believed its address until the handshake proves it; from [`MAX_QUIC_UNPROVEN`] on, who has not shown it is sent
-//! Retry (RFC 9000 §8.1.2), which costs us no memory. Before that QUIC itself sends no more than three times what came.
-//! Connections, streams, windows and buffers are bounded, and as over TCP a connection ends when no query comes for a while
-//! or it is old. Connections do not migrate: a client stays who it was counted as.
+//! Early data is not taken: a query in it could be replayed to learn what was asked (§7.1). While few connections are
+//! open a client is believed its address until the handshake proves it; from [`MAX_QUIC_UNPROVEN`] on, who has not
+//! shown it is sent Retry (RFC 9000 §8.1.2), which costs us no memory. Before that QUIC itself sends no more than three
+//! times what came. Connections, streams, windows and buffers are bounded, and as over TCP a connection ends when no
+//! query comes for a while or it is old. Connections do not migrate: a client stays who it was counted as.
 //!
 //! Deviation: no zone transfers over QUIC (§4.4 has them; secondaries have TCP and TLS).
 

@@ -2,16 +2,17 @@
 //! Limiting*, ISC-TN-2012-1).
 //!
 //! Each network of clients (an IPv4 /24, an IPv6 /56) has so many responses a second in each account: one for each question
-//! that has an answer, one for all of them together (ten times as much: a wildcard answers any name), one for answers that say
-//! that there is nothing and for referrals, one for errors. Of what is over, every other response is sent cut to nothing
-//! with TC set, so that a resolver that shares a network with a flood's victim comes back over TCP; a client that sends
-//! cookies gets BADCOOKIE instead, and comes back with a good one. The rest is not sent.
+//! that has an answer, one for all of them together (ten times as much: a wildcard answers any name), one for answers
+//! that say that there is nothing and for referrals, one for errors. Of what is over, every other response is sent cut
+//! to nothing with TC set, so that a resolver that shares a network with a flood's victim comes back over TCP; a client
+//! that sends cookies gets BADCOOKIE instead, and comes back with a good one. The rest is not sent.
 //!
 //! Never limited: a client that shows a good cookie, since its address is its own; a response that is no longer than its
 //! query, since nobody needs us for that; loopback, which nobody reaches from outside.
 //!
-//! Deviations: no window beyond the second, so nobody is punished for longer than he floods. Accounts are kept in a table of
-//! fixed size that forgets the older of two that meet; meetings cannot be sought, as places follow from a secret.
+//! Deviations: no window beyond the second, so nobody is punished for longer than he floods. Accounts are kept in a
+//! table of fixed size that forgets the older of two that meet; meetings cannot be sought, as places follow from a
+//! secret.
 
 use std::hash::Hasher;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

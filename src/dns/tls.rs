@@ -1,9 +1,9 @@
 //! DNS over TLS (RFC 7858, RFC 8310): the stream transport inside TLS 1.3 or 1.2, ALPN `dot`.
 //!
-//! All limits of [`super::stream`] hold; a handshake has seconds of its own. Zone transfers are XoT (RFC 9103) then, in TLS 1.3
-//! alone. Clients that send no ALPN are served: RFC 7858 is older than its ALPN name. Replies to padded queries are padded.
-//! Resumption is by tickets (RFC 5077, RFC 8446 §2.2), so that clients cost no memory between connections; early data is
-//! never taken: it can be replayed.
+//! All limits of [`super::stream`] hold; a handshake has seconds of its own. Zone transfers are XoT (RFC 9103) then, in
+//! TLS 1.3 alone. Clients that send no ALPN are served: RFC 7858 is older than its ALPN name. Replies to padded queries
+//! are padded. Resumption is by tickets (RFC 5077, RFC 8446 §2.2), so that clients cost no memory between connections;
+//! early data is never taken: it can be replayed.
 //!
 //! `hickory-server` is passed over for TLS, HTTPS and QUIC as it is for TCP: its request handler is given an owned,
 //! decoded message and encodes the one that it gives back, allocating all along, while [`super::respond`] reads and writes

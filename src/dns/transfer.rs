@@ -1,7 +1,8 @@
 //! Zone transfer: the whole zone (AXFR, RFC 5936), and what changed in it (IXFR, RFC 1995), over streams.
 //!
-//! Records come in one order, the canonical one of their owners, so that the transfers of all replicas are equal to the byte
-//! at equal serials. A version is immutable: what is sent while the zone changes is the version that was asked for.
+//! Records come in one order, the canonical one of their owners, so that the transfers of all replicas are equal to the
+//! byte at equal serials. A version is immutable: what is sent while the zone changes is the version that was asked
+//! for.
 //!
 //! ```text
 //! whole        SOA, all other records, SOA
@@ -9,16 +10,18 @@
 //! up to date   SOA
 //! ```
 //!
-//! The versions between the asker's and ours are condensed into one difference ([`crate::directory::differences`]). The whole zone is
-//! the answer to IXFR only if they are not known any more, or the query does not say which version the asker has.
+//! The versions between the asker's and ours are condensed into one difference ([`crate::directory::differences`]). The
+//! whole zone is the answer to IXFR only if they are not known any more, or the query does not say which version the
+//! asker has.
 //!
-//! A signed query gets a transfer in which every message is signed ([`super::tsig`]). Over TLS 1.3 (XoT, RFC 9103) all is the same;
-//! there is no transfer over TLS 1.2.
+//! A signed query gets a transfer in which every message is signed ([`super::tsig`]). Over TLS 1.3 (XoT, RFC 9103) all
+//! is the same; there is no transfer over TLS 1.2.
 //!
 //! Deviations and choices:
-//! - IXFR over UDP is answered by the SOA record alone: the asker comes back over a stream if it is behind (RFC 1995 §2, §4).
-//! - Messages end near [`TRANSFER_MESSAGE`] bytes: within reach of compression pointers. Owners are compressed, RDATA is not
-//!   (RFC 3597 §4).
+//! - IXFR over UDP is answered by the SOA record alone: the asker comes back over a stream if it is behind (RFC 1995
+//!   §2, §4).
+//! - Messages end near [`TRANSFER_MESSAGE`] bytes: within reach of compression pointers. Owners are compressed, RDATA
+//!   is not (RFC 3597 §4).
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;

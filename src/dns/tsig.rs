@@ -1,5 +1,5 @@
-//! Transaction signatures (TSIG, RFC 8945) with HMAC-SHA-256, -384 and -512: of queries that come, of replies to them, of each
-//! message of a transfer, and of what this server asks itself (NOTIFY).
+//! Transaction signatures (TSIG, RFC 8945) with HMAC-SHA-256, -384 and -512: of queries that come, of replies to them,
+//! of each message of a transfer, and of what this server asks itself (NOTIFY).
 //!
 //! ```text
 //! record            name of the key, TSIG, ANY, 0, RDLENGTH, algorithm, time (6 bytes), fudge (2), MAC size (2), MAC,
@@ -10,8 +10,8 @@
 //! variables         name, ANY, 0, algorithm, time, fudge, error, other length, other data
 //! ```
 //!
-//! Checks go in the order of §5.2: key, MAC, time. A wrong key or MAC gets NOTAUTH with an error that is not signed; a wrong
-//! time gets one that is, with our clock in the other data. MACs are compared in constant time.
+//! Checks go in the order of §5.2: key, MAC, time. A wrong key or MAC gets NOTAUTH with an error that is not signed; a
+//! wrong time gets one that is, with our clock in the other data. MACs are compared in constant time.
 //!
 //! Deviations and choices:
 //! - MACs cut short (§5.2.2.1) are refused with BADTRUNC: nobody needs them.
@@ -285,7 +285,8 @@ impl<'m> Record<'m> {
         hmac::verify(&hmac_key(key), &signed, self.mac).is_ok()
     }
 
-    /// The same of a message that is not the first of its exchange: other messages may lie between it and the last signed one.
+    /// The same of a message that is not the first of its exchange: other messages may lie between it and the last
+    /// signed one.
     fn is_later_mac_of(&self, message: &[u8], at: usize, key: &TsigKey, before: &[u8], between: &[u8]) -> bool {
         let mut signed = self.covered(message, at, before, between);
         signed.extend_from_slice(&self.fields().timers(self.fudge));
@@ -419,8 +420,8 @@ mod tests {
         Record::read(message, last_record(message).unwrap()).unwrap().mac.to_vec()
     }
 
-    /// MACs of a query, of a reply to it that has the same bytes, and of a third message after that: from an implementation of
-    /// RFC 8945 that shares no line with this one.
+    /// MACs of a query, of a reply to it that has the same bytes, and of a third message after that: from an
+    /// implementation of RFC 8945 that shares no line with this one.
     #[test]
     fn macs_are_those_of_the_rfc() {
         for line in include_str!("../../tests/golden/tsig.txt").lines() {

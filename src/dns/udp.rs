@@ -1,8 +1,9 @@
 //! DNS over UDP (RFC 1035 §4.2.1): a thread and a socket per worker, batches of datagrams, no allocation.
 //!
 //! The sockets share the address through `SO_REUSEPORT`; the kernel spreads clients over them by the hash of their
-//! addresses. A worker waits in `recvmmsg`, answers all it got from one loaded view, and sends with one `sendmmsg`. Before it
-//! answers it asks for the memory that all these answers lie in, so that it waits for that once and not for each.
+//! addresses. A worker waits in `recvmmsg`, answers all it got from one loaded view, and sends with one `sendmmsg`.
+//! Before it answers it asks for the memory that all these answers lie in, so that it waits for that once and not for
+//! each.
 //!
 //! Deviations: a reply leaves by the address that the kernel picks. On a host with several addresses, bind each of
 //! them, not the wildcard.

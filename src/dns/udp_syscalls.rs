@@ -47,8 +47,8 @@ impl Peer {
     }
 }
 
-/// A datagram's room and a line of cache: else all datagrams would begin in the same place of a processor's cache, which has a
-/// handful of lines for one place.
+/// A datagram's room and a line of cache: else all datagrams would begin in the same place of a processor's cache,
+/// which has a handful of lines for one place.
 const STRIDE: usize = MAX_QUERY + 64;
 
 /// Room for the datagrams of one call.
@@ -83,8 +83,9 @@ impl Received {
             header.msg_hdr.msg_iovlen = 1;
         }
         // SAFETY: the descriptor is open while `socket` is borrowed. `headers` has UDP_BATCH entries; each points to
-        // one `iovec` of `vectors`, MAX_QUERY bytes of a longer buffer and a `sockaddr_storage`, all distinct, all alive and
-        // not otherwise used until the call returns, and each given with its true length. A null timeout is allowed.
+        // one `iovec` of `vectors`, MAX_QUERY bytes of a longer buffer and a `sockaddr_storage`, all distinct, all
+        // alive and not otherwise used until the call returns, and each given with its true length. A null timeout is
+        // allowed.
         let count = unsafe {
             libc::recvmmsg(
                 socket.as_raw_fd(),

@@ -1,7 +1,7 @@
 //! Descriptors of this process: each connection takes one, and the database one for each of its files.
 //!
-//! Systems give processes a thousand at first and let them ask for more. With all connections taken, a thousand would leave the
-//! database none to open a file with, which it does not survive.
+//! Systems give processes a thousand at first and let them ask for more. With all connections taken, a thousand would
+//! leave the database none to open a file with, which it does not survive.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 

@@ -1,8 +1,10 @@
-//! What a replica does for zones that come from a registry's primary: it looks there for a newer serial, and transfers the zone.
+//! What a replica does for zones that come from a registry's primary: it looks there for a newer serial, and transfers
+//! the zone.
 //!
-//! As a secondary does (RFC 1035 §4.3.5): when the SOA record's refresh time is over, or a while after a try that failed, it asks for the
-//! SOA record; if the serial is another than it saw last, for the zone, over the same connection. What it transferred it hands to the
-//! core, which compares it with the state and votes ([`crate::replica::primary`]).
+//! As a secondary does (RFC 1035 §4.3.5): when the SOA record's refresh time is over, or a while after a try that
+//! failed, it asks for the SOA record; if the serial is another than it saw last, for the zone, over the same
+//! connection. What it transferred it hands to the core, which compares it with the state and votes
+//! ([`crate::replica::primary`]).
 //!
 //! NOTIFY of the primary is not listened to: a registry that wants its changes seen soon sets a short refresh time.
 

@@ -1,9 +1,11 @@
-//! What a replica does for those who serve its zones too: keys, the catalog, and word of each new version (NOTIFY, RFC 1996).
+//! What a replica does for those who serve its zones too: keys, the catalog, and word of each new version (NOTIFY, RFC
+//! 1996).
 //!
-//! Each secondary has a task and a socket of its own, so that none waits for another; nor does a zone for another, which the
-//! secondary may not know. It is told of the version that is published now, and again if it does not reply, at distances that
-//! double; versions that come meanwhile are told of together, by the newest. A zone for which no reply came in [`NOTIFY_TRIES`]
-//! tries is left alone until its next version: the secondary asks by itself when the SOA record's refresh time is over.
+//! Each secondary has a task and a socket of its own, so that none waits for another; nor does a zone for another,
+//! which the secondary may not know. It is told of the version that is published now, and again if it does not reply,
+//! at distances that double; versions that come meanwhile are told of together, by the newest. A zone for which no
+//! reply came in [`NOTIFY_TRIES`] tries is left alone until its next version: the secondary asks by itself when the SOA
+//! record's refresh time is over.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -77,8 +79,8 @@ fn unspecified(address: SocketAddr) -> IpAddr {
     if address.is_ipv4() { [0; 4].into() } else { [0; 16].into() }
 }
 
-/// The next of the moments at which all replicas tell of what is new, by their clocks: so a secondary that all of them tell has
-/// time between two versions. What comes after a pause is told at once.
+/// The next of the moments at which all replicas tell of what is new, by their clocks: so a secondary that all of them
+/// tell has time between two versions. What comes after a pause is told at once.
 fn next_moment() -> Instant {
     let passed = clock::now().0 % NOTIFY_DISTANCE_MS;
     Instant::now() + Duration::from_millis(NOTIFY_DISTANCE_MS - passed)

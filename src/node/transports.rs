@@ -1,8 +1,8 @@
 //! The DNS transports that a replica serves beside UDP, on threads of their own.
 //!
-//! As many as answer UDP (`workers`). Whatever clients make them do (handshakes above all), the core, the links and the API have
-//! theirs. One thread among one: nothing is stolen, nobody is woken, so that a client who pipelines costs one wait, one read and
-//! one write for all that it had sent.
+//! As many as answer UDP (`workers`). Whatever clients make them do (handshakes above all), the core, the links and the
+//! API have theirs. One thread among one: nothing is stolen, nobody is woken, so that a client who pipelines costs one
+//! wait, one read and one write for all that it had sent.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -126,8 +126,8 @@ impl fmt::Debug for VerifiedBlock {
 }
 
 impl VerifiedBlock {
-    /// Checks everything about `bytes` that makes them a valid block; the signature last, since it costs a hundred times the
-    /// rest.
+    /// Checks everything about `bytes` that makes them a valid block; the signature last, since it costs a hundred
+    /// times the rest.
     pub fn verify(public: &OrderPublic, bytes: Vec<u8>) -> Result<Self, BlockFault> {
         let (block, signature) = Self::decode(public, bytes)?;
         block.check_header(public)?;

@@ -3,26 +3,27 @@
 //! A share is no part of a block's validity (a deviation from Mahi-Mahi and from our own first design, where a block with a
 //! bad share was no block): checked one by one, shares were the dearest part of a round. They are checked when blocks of a
 //! quorum are there, all those that are still needed in one batch, and no more than needed. Only if the batch fails is each
-//! checked alone: a bad one is a fault of its author with its signed block as evidence; the block stays where it is, and the
-//! next share takes its place. What is not needed is not checked, so a bad share may go unnoticed where it changes
-//! nothing. A replica's own shares come from itself; they are not checked.
+//! checked alone: a bad one is a fault of its author with its signed block as evidence; the block stays where it is,
+//! and the next share takes its place. What is not needed is not checked, so a bad share may go unnoticed where it
+//! changes nothing. A replica's own shares come from itself; they are not checked.
 //!
 //! **Replicas agree.** A coin has one value, whichever quorum of valid shares it is drawn from ([`crate::crypto::coin`]),
 //! so what was looked at, when, and who was caught lying changes nothing but when a replica knows the coin.
 //!
-//! **Every coin comes.** That correct replicas are a quorum is not enough: a slow one jumps over rounds that the others have
-//! finished, and a coin's shares are in the blocks of one round only. With f bad shares among the blocks that finished
-//! the round, its coin would never come. Hence a round counts as finished, for making a block of the next, only when
-//! the coin that it carries is known ([`Coins::finished`]), and a block has as parents those twins whose shares were
-//! good. Then, for a block of round R by a correct replica, there is a quorum of valid shares in its past at every round
-//! below R: at R − 1 among its parents; one of these is by a correct replica, which had them at R − 2, and so on.
-//! Let R be the highest round with a block of a correct replica, and a round due. The block reaches all; so all know
-//! the coins carried below R, none is kept from a block of round R, and all make one. Theirs are a quorum of valid
-//! shares at R, and R + 1 follows: against the choice of R. What a corrupt replica puts on top, with parents whose
-//! shares are bad, holds nobody up: joining goes no further than finished rounds allow ([`super::Order::next_round`]).
-//! A replica that starts again has forgotten which shares were bad in rounds whose coins it needs no more, and may make a
-//! block of such a round with a bad twin as parent. The last coin it has was drawn from blocks of a round as high or
-//! higher; one of them is by a correct replica, and has the quorum in its past instead.
+//! **Every coin comes.** That correct replicas are a quorum is not enough: a slow one jumps over rounds that the others
+//! have finished, and a coin's shares are in the blocks of one round only. With f bad shares among the blocks that
+//! finished the round, its coin would never come. Hence a round counts as finished, for making a block of the next,
+//! only when the coin that it carries is known ([`Coins::finished`]), and a block has as parents those twins whose
+//! shares were good. Then, for a block of round R by a correct replica, there is a quorum of valid shares in its past
+//! at every round below R: at R − 1 among its parents; one of these is by a correct replica, which had them at R − 2,
+//! and so on. Let R be the highest round with a block of a correct replica, and a round due. The block reaches all; so
+//! all know the coins carried below R, none is kept from a block of round R, and all make one. Theirs are a quorum of
+//! valid shares at R, and R + 1 follows: against the choice of R. What a corrupt replica puts on top, with parents
+//! whose shares are bad, holds nobody up: joining goes no further than finished rounds allow
+//! ([`super::Order::next_round`]). A replica that starts again has forgotten which shares were bad in rounds whose
+//! coins it needs no more, and may make a block of such a round with a bad twin as parent. The last coin it has was
+//! drawn from blocks of a round as high or higher; one of them is by a correct replica, and has the quorum in its past
+//! instead.
 //!
 //! When a coin may be known does not change: shares are released with the same blocks as before.
 

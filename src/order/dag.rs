@@ -6,13 +6,14 @@
 //! supports. Twins do not matter: a block supports at most one of them.
 //!
 //! It also *finds* the supported block *timely* or not (ours; Mahi-Mahi does not ask): timely, if blocks of the very next
-//! round that have it as parent, by authors that together are a kernel, are in the voter's past (of an author with twins, among its parents that support the same one). What for: a corrupt replica
-//! could keep its slot of an early round free until it sees a registration that it covets, and then fill it with a rival
-//! one. Others still have three rounds to vote for it, the coin makes it a leader as often as a block made in time, and a
-//! leader's history is ordered before all that is in later rounds: measured at n = 4, such a block won two races of three.
-//! For a timely block a correct replica had it when it made its block of the next round, and what leads an earlier round was
-//! there earlier. A late leader is committed all the same, but orders only what had arrived well before: not
-//! itself, for one ([`super::decide`], [`super::sequence`]). Both follow from a block's past, so all agree on them.
+//! round that have it as parent, by authors that together are a kernel, are in the voter's past (of an author with
+//! twins, among its parents that support the same one). What for: a corrupt replica could keep its slot of an early
+//! round free until it sees a registration that it covets, and then fill it with a rival one. Others still have three
+//! rounds to vote for it, the coin makes it a leader as often as a block made in time, and a leader's history is
+//! ordered before all that is in later rounds: measured at n = 4, such a block won two races of three. For a timely
+//! block a correct replica had it when it made its block of the next round, and what leads an earlier round was there
+//! earlier. A late leader is committed all the same, but orders only what had arrived well before: not itself, for one
+//! ([`super::decide`], [`super::sequence`]). Both follow from a block's past, so all agree on them.
 //!
 //! Blocks that are ordered and old keep only their digest: they answer "is this parent there" and nothing else.
 

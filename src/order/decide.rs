@@ -22,16 +22,17 @@
 //! they may still be committed and then be the anchor elsewhere.
 //!
 //! *Extent* (ours, for fair order: [`super::sequence`]). A committed leader that came in time orders its whole history, one
-//! that came late only what arrived two rounds before it. A vote says which: it finds the block that it supports *timely* or
-//! not ([`super::dag`]). The rule is the same once more, with timely votes in the place of votes:
+//! that came late only what arrived two rounds before it. A vote says which: it finds the block that it supports
+//! *timely* or not ([`super::dag`]). The rule is the same once more, with timely votes in the place of votes:
 //! - *timely certificate*: a certificate whose quorum of supporting votes all find the block timely;
 //! - whole, directly: a quorum of authors has timely certificates for the block;
 //! - what arrived, directly: a quorum of authors has blocks of the vote round that do not find the block timely;
 //! - otherwise as the anchor has it: whole, if a timely certificate is in the anchor's history.
 //!
-//! Replicas agree on it by (2), (3) and (5) above, read with timely certificates. An anchor need only be committed, whatever
-//! its own extent: so lateness holds up no decision, and liveness is that of the rule without it ([`super`]). A corrupt
-//! leader can make votes differ about it; then what it orders waits for its anchor, as for an undecided slot's.
+//! Replicas agree on it by (2), (3) and (5) above, read with timely certificates. An anchor need only be committed,
+//! whatever its own extent: so lateness holds up no decision, and liveness is that of the rule without it ([`super`]).
+//! A corrupt leader can make votes differ about it; then what it orders waits for its anchor, as for an undecided
+//! slot's.
 
 use std::collections::BTreeMap;
 

@@ -124,8 +124,8 @@ impl Order {
     }
 
     /// What to answer to a fetch of `refs`: those and their authors' chains above round `above`, as far as they are in
-    /// memory, the oldest first, up to `limit` bytes; and the names among `refs` that have to be looked up on disk, likewise
-    /// with their authors' blocks between. Without `refs`, [`Self::blocks_after`].
+    /// memory, the oldest first, up to `limit` bytes; and the names among `refs` that have to be looked up on disk,
+    /// likewise with their authors' blocks between. Without `refs`, [`Self::blocks_after`].
     pub fn serve(&self, refs: &[BlockRef], above: u64, limit: usize) -> (Vec<Arc<VerifiedBlock>>, Vec<BlockRef>) {
         if refs.is_empty() {
             return (self.blocks_after(above, limit), Vec::new());

@@ -6,17 +6,17 @@
 //!
 //! In each round a replica makes at most one block. It names as parents the blocks it has of a quorum of authors of the
 //! round before, and everything else it has that its own earlier blocks do not lead to. There is no other message: what
-//! a block votes for and whether it certifies is read off the graph ([`dag`], [`decide`]). Leaders of a round are drawn by a
-//! coin whose shares ride in the blocks four rounds later ([`coins`]). A committed leader puts its not yet ordered history
-//! in order ([`sequence`]). Missing parents are pulled by digest ([`suspended`]). A replica that starts asks before it
-//! speaks ([`startup`]) and replays what it stored ([`recovery`]).
+//! a block votes for and whether it certifies is read off the graph ([`dag`], [`decide`]). Leaders of a round are drawn
+//! by a coin whose shares ride in the blocks four rounds later ([`coins`]). A committed leader puts its not yet ordered
+//! history in order ([`sequence`]). Missing parents are pulled by digest ([`suspended`]). A replica that starts asks
+//! before it speaks ([`startup`]) and replays what it stored ([`recovery`]).
 //!
 //! [`Order`] is a value: inputs go in, [`Effect`]s come out, in the order in which they are to be done. It has no clock,
 //! timer, disk or socket. The shell's duties:
 //! - [`Effect::Store`]: write the block, without waiting for the disk. All effects before an [`Effect::Persist`] must be
 //!   written before it.
-//! - [`Effect::Persist`]: write the own block and the own record (its round), sync, then call [`Order::persisted`]. Nobody may
-//!   see the block earlier.
+//! - [`Effect::Persist`]: write the own block and the own record (its round), sync, then call [`Order::persisted`].
+//!   Nobody may see the block earlier.
 //! - [`Effect::Commit`]: execute, then write `rows` in one batch with the result.
 //! - Call [`Order::retry`] now and then while [`Order::is_waiting`], [`Order::connected`] when a peer (re)connects, and
 //!   [`Order::fetched`] when the answer to a fetch has come in full.
@@ -42,9 +42,9 @@
 //! round less to mix in and the count degenerates from f = 3 on, against an adaptive scheduler: five is the default.
 //!
 //! Nothing here asks whether a leader came in time. A scheduler that makes them all late changes what they order, not that
-//! they are committed ([`decide`]): a late leader still orders what arrived two rounds before it, and a block that all correct
-//! replicas had by round ρ has so arrived in the history of every leader from round ρ + 3 on. If votes differ about the
-//! lateness, what is ordered waits for the anchor, which only has to be committed.
+//! they are committed ([`decide`]): a late leader still orders what arrived two rounds before it, and a block that all
+//! correct replicas had by round ρ has so arrived in the history of every leader from round ρ + 3 on. If votes differ
+//! about the lateness, what is ordered waits for the anchor, which only has to be committed.
 //!
 //! Other failure structures cannot be counted. Safety needs quorums that meet in a correct replica and nothing else; what
 //! liveness needs instead of the count, and how it is decided for a structure, is in [`crate::committee::check`].
@@ -58,23 +58,24 @@
 //! Claim: when inputs stop and messages arrive, all correct replicas end with the same payload-bearing commits, and any of
 //! them can begin the next round. Let m be the highest round with a block of a correct replica. That block reaches
 //! everybody with its past. Nobody's graph ends with a higher round, whosever blocks are there, or (b) would have made a
-//! correct block of it; so by (b) every correct replica ends with a block of round m, and everybody has a quorum of them. If
-//! a payload stayed unordered in a correct replica's graph, this replica would make round m + 1 by (a), against the choice of
-//! m. And what one correct replica ordered, another cannot lack: a committed leader has votes of correct replicas, whose
-//! blocks reach everybody with the leader and its history in their past.
+//! correct block of it; so by (b) every correct replica ends with a block of round m, and everybody has a quorum of
+//! them. If a payload stayed unordered in a correct replica's graph, this replica would make round m + 1 by (a),
+//! against the choice of m. And what one correct replica ordered, another cannot lack: a committed leader has votes of
+//! correct replicas, whose blocks reach everybody with the leader and its history in their past.
 //!
-//! False coin shares do not change this ([`coins`]): who joins round m or makes m + 1 needs the coin of the round before, and
-//! all come to know it.
+//! False coin shares do not change this ([`coins`]): who joins round m or makes m + 1 needs the coin of the round
+//! before, and all come to know it.
 //!
 //! It is not enough to join rounds that have no quorum yet: the quorum that a replica sees may count a block that a corrupt
-//! author shows to nobody else, and the others wait. A replica that has decided need not carry its evidence to the others: it
-//! joins the rounds that they make until they have decided too. Joining starts no round: a block of round m is made
-//! because there is one.
+//! author shows to nobody else, and the others wait. A replica that has decided need not carry its evidence to the
+//! others: it joins the rounds that they make until they have decided too. Joining starts no round: a block of round m
+//! is made because there is one.
 //!
 //! Unordered payloads below the floor can no longer be ordered and do not count; their operations are proposed anew by
-//! whoever still holds them. A corrupt replica can keep rounds going, by beginning them or by sending payloads. It costs the
-//! others what a busy owner costs them: one block each for one of its own, at the pace of the network. This is not
-//! bounded further, since a replica cannot tell it from one whose owners are busy, and memory does not grow by it.
+//! whoever still holds them. A corrupt replica can keep rounds going, by beginning them or by sending payloads. It
+//! costs the others what a busy owner costs them: one block each for one of its own, at the pace of the network. This
+//! is not bounded further, since a replica cannot tell it from one whose owners are busy, and memory does not grow by
+//! it.
 //!
 //! # Memory
 //!
@@ -94,8 +95,8 @@
 //!
 //! - Quorum predicates instead of stakes; a real coin instead of round-robin leaders; no timer anywhere.
 //! - A coin share is no part of a block's validity: shares are checked in batches, when a coin is drawn ([`coins`]).
-//! - Order inside a commit is by arrival round and coin, not by (round, author). A leader that came late orders only what had
-//!   arrived two rounds before ([`decide`], [`sequence`]).
+//! - Order inside a commit is by arrival round and coin, not by (round, author). A leader that came late orders only
+//!   what had arrived two rounds before ([`decide`], [`sequence`]).
 //! - One block of a slot is ordered, whatever twins exist. Garbage collection depends on committed leaders only: a leader
 //!   at round r orders nothing of round r − depth or below, whoever holds what.
 //! - Two certified twins (more corrupt replicas than the committee stands) stop the order with evidence, without a panic.
@@ -353,8 +354,8 @@ impl Order {
     }
 
     /// A corrupt author could fill the memory with blocks of rounds that it left out, since they stay until they are
-    /// ordered. Blocks that the next round needs always have room, and so have those that another author's block leads to, or
-    /// may lead to: who sent it has a block here that waits for its past.
+    /// ordered. Blocks that the next round needs always have room, and so have those that another author's block leads
+    /// to, or may lead to: who sent it has a block here that waits for its past.
     fn may_enter(&self, block: &VerifiedBlock, senders: ReplicaSet) -> bool {
         let reference = block.reference();
         let bytes = self.unordered_bytes[reference.author.index()] + block.bytes().len();
@@ -459,8 +460,8 @@ impl Order {
         effects.push(Effect::Fault(Fault::TrustBroken { author, round, blocks }));
     }
 
-    /// Emits what `leader` commits. Everything here follows from the leader's history, its extent and the commits before. Also
-    /// returns the blocks that come free because parents fell below the floor.
+    /// Emits what `leader` commits. Everything here follows from the leader's history, its extent and the commits
+    /// before. Also returns the blocks that come free because parents fell below the floor.
     fn commit(&mut self, slot: Slot, leader: Handle, extent: Extent) -> (Commit, Vec<Freed>) {
         let committee = &self.public.committee.clone();
         let coin = *self.coins.get(slot.round).expect("a round's leaders are known by its coin");
@@ -535,8 +536,8 @@ impl Order {
         Some(Fault::Equivocation { author, round, blocks: [first, Arc::clone(block)] })
     }
 
-    /// A block of the slot that is at hand. Of a slot that was ordered long ago the bytes are not; a late twin there changes
-    /// nothing any more.
+    /// A block of the slot that is at hand. Of a slot that was ordered long ago the bytes are not; a late twin there
+    /// changes nothing any more.
     fn first_of(&self, round: u64, author: ReplicaId) -> Option<&Arc<VerifiedBlock>> {
         let in_graph = self.dag.twins(round, author).find_map(|twin| self.dag.block(twin));
         in_graph.or_else(|| self.suspended.block_at(round, author))

@@ -164,9 +164,9 @@ impl Order {
         Answer::new(&self.public, self.own.id, &self.own.identity, question, own_last, held)
     }
 
-    /// The round this replica can make a block for: a quorum of the round before is held and its coin known, no own block of
-    /// it or above exists or is being made durable, and the replica is neither starting up nor catching up. With nothing to
-    /// order it is not above the highest round there is, so that joining begins no new one.
+    /// The round this replica can make a block for: a quorum of the round before is held and its coin known, no own
+    /// block of it or above exists or is being made durable, and the replica is neither starting up nor catching up.
+    /// With nothing to order it is not above the highest round there is, so that joining begins no new one.
     pub fn next_round(&self) -> Option<u64> {
         let first_allowed = self.own.first_allowed?;
         let (top, next) = (self.dag.top(), self.coins.finished(&self.dag) + 1);
@@ -188,8 +188,8 @@ impl Order {
         self.public.committee.is_kernel(self.public.committee.ids().filter(|&id| ahead(id)).collect())
     }
 
-    /// The agreed time if the block of [`Self::next_round`] became a leader: by how much it lags the clock shows how long it
-    /// was quiet. `None` in the first round.
+    /// The agreed time if the block of [`Self::next_round`] became a leader: by how much it lags the clock shows how
+    /// long it was quiet. `None` in the first round.
     pub fn time_of_round_before(&self) -> Option<Timestamp> {
         let before = self.next_round()? - 1;
         let stamp = |block| Some((self.dag.body(block)?.timestamp, block.author));

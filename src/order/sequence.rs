@@ -24,10 +24,10 @@
 //! *Arrival round* of a block B: the lowest round ρ such that the authors of those blocks in the history that have B in
 //! their past and a round of at most ρ form a kernel. At least one correct replica had B when it made its block of round ρ
 //! or below, so an author gains nothing by giving a late block an early round. What has none counts as of the leader's
-//! round if the leader orders its whole history; what a late leader does not order waits for a later one. A block's past arrived no later than
-//! itself, so what is ordered is closed under causes, whichever leaders were late.
-//! Blocks are ordered by arrival round. Among equals causes come before effects, and blocks whose causes are all out are
-//! taken by the author's place in a permutation drawn from the leader's coin, which nobody knew when the blocks were made.
+//! round if the leader orders its whole history; what a late leader does not order waits for a later one. A block's
+//! past arrived no later than itself, so what is ordered is closed under causes, whichever leaders were late. Blocks
+//! are ordered by arrival round. Among equals causes come before effects, and blocks whose causes are all out are taken
+//! by the author's place in a permutation drawn from the leader's coin, which nobody knew when the blocks were made.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,8 +39,8 @@ use crate::crypto::digest::Digest;
 use crate::directory::Timestamp;
 use crate::mutants::{Mutant, planted};
 
-/// What a leader orders of `history`, in the order of execution. `history` is the leader's past without what earlier leaders
-/// settled.
+/// What a leader orders of `history`, in the order of execution. `history` is the leader's past without what earlier
+/// leaders settled.
 pub(super) fn order(
     dag: &Dag,
     committee: &Committee,

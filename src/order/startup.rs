@@ -10,13 +10,13 @@
 //! - Own record missing, or behind what somebody holds: resume two rounds above the highest round answered, with a block
 //!   marked as a gap.
 //!
-//! **A lost record contradicts nothing.** Let the asker have made a block of round x that it no longer knows. That block has
-//! a quorum of parents of round x − 1. Answerers and asker are a quorum too, so the two share a member that is outside the
-//! failing set, which an asker with a lost disk belongs to until its gap block is ordered. This member is another replica
-//! with an intact record, it made a block of round x − 1 before the asker made its own, and its answer, given to a nonce
-//! of this start, comes after: it says at least x − 1. So x is at most one above the highest answer, and the resumed
-//! replica's first round, two above, is fresh. Answers that are too high only make it wait for rounds that the others reach
-//! without it: they are a quorum as long as lost disks count within f.
+//! **A lost record contradicts nothing.** Let the asker have made a block of round x that it no longer knows. That
+//! block has a quorum of parents of round x − 1. Answerers and asker are a quorum too, so the two share a member that
+//! is outside the failing set, which an asker with a lost disk belongs to until its gap block is ordered. This member
+//! is another replica with an intact record, it made a block of round x − 1 before the asker made its own, and its
+//! answer, given to a nonce of this start, comes after: it says at least x − 1. So x is at most one above the highest
+//! answer, and the resumed replica's first round, two above, is fresh. Answers that are too high only make it wait for
+//! rounds that the others reach without it: they are a quorum as long as lost disks count within f.
 //!
 //! **An intact record contradicts nothing**: nothing is forgotten, and a block that was made durable is sent again.
 //!
@@ -47,10 +47,10 @@
 //! A corrupt answerer cannot keep a replica with an intact record from going on: the asker's blocks carry the asker's own
 //! signature.
 //!
-//! Known limit: a corrupt answerer can claim an own round that nobody reaches, and so keep a replica *that lost its disk* silent.
-//! Safety is not touched, and the others are a quorum without it. The claim has to be the single highest to be safe, so it
-//! cannot be cut down to what a kernel confirms; a proof of the claimed round (the headers of a quorum of the round before)
-//! would close this, and has its place in [`Answer`].
+//! Known limit: a corrupt answerer can claim an own round that nobody reaches, and so keep a replica *that lost its
+//! disk* silent. Safety is not touched, and the others are a quorum without it. The claim has to be the single highest
+//! to be safe, so it cannot be cut down to what a kernel confirms; a proof of the claimed round (the headers of a
+//! quorum of the round before) would close this, and has its place in [`Answer`].
 
 use std::sync::Arc;
 
@@ -115,7 +115,8 @@ pub enum AnswerFault {
 }
 
 impl Answer {
-    /// `me` answers `question`: `own_last` is the round of its own last block. A replica answers at any time, also while it asks itself. See [`super::Order::answer_start`].
+    /// `me` answers `question`: `own_last` is the round of its own last block. A replica answers at any time, also
+    /// while it asks itself. See [`super::Order::answer_start`].
     pub fn new(
         public: &OrderPublic,
         me: ReplicaId,

@@ -1,11 +1,12 @@
 //! The start-up rule under all schedules, at n = 4 and f = 1, for a few rounds (checked with `stateright`).
 //!
-//! The model has what the rule is about and nothing else: who made a block of which round, who holds the asker's blocks, who
-//! asks and who has answered. Replica 0, the asker, may be cut at any point; its blocks from before and after count as two
-//! sources, so that a round in which both have a block is a contradiction. A block of round r can be made when a quorum has
-//! one of round r − 1; whoever needs the asker's for this holds it from then on, with those before, and others may come to
-//! hold it or not. All a cut leaves on a disk is the own blocks and the rounds before the last of them. Everything
-//! only grows, so every schedule ends, and a deadlock is an end at which no quorum has made the last round.
+//! The model has what the rule is about and nothing else: who made a block of which round, who holds the asker's
+//! blocks, who asks and who has answered. Replica 0, the asker, may be cut at any point; its blocks from before and
+//! after count as two sources, so that a round in which both have a block is a contradiction. A block of round r can be
+//! made when a quorum has one of round r − 1; whoever needs the asker's for this holds it from then on, with those
+//! before, and others may come to hold it or not. All a cut leaves on a disk is the own blocks and the rounds before
+//! the last of them. Everything only grows, so every schedule ends, and a deadlock is an end at which no quorum has
+//! made the last round.
 
 use stateright::{Checker, HasDiscoveries, Model, Property};
 

@@ -14,20 +14,22 @@
 //! part of the allowance and at least one; and what is asked for is found from each replica's blocks apart, those it made
 //! and those it sent, through whatever waits below them.
 //!
-//! Claim: what a block b of a correct replica leads to comes in the end, whatever corrupt ones invent. Its author s is asked, in
-//! turn with everybody, for what b leads to and is not here. Let m be the lowest of the waiting blocks that s sent. It
-//! stays; what it lacks is among the first names that s's blocks lack, or is held and leads to such names, and s, asked for
-//! them, sends them: each enters, or waits and is lower than m. Rounds do not go down for ever. So blocks of b's past enter as
-//! long as some are missing, and there are finitely many. What s sends and waits here already, sent by somebody else, counts as
-//! sent by s too ([`Suspended::sent_again`]). The graph has room for all of it, however much its author has there already:
-//! what s sends of others counts as wanted as long as b waits ([`Suspended::awaits`]).
+//! Claim: what a block b of a correct replica leads to comes in the end, whatever corrupt ones invent. Its author s is
+//! asked, in turn with everybody, for what b leads to and is not here. Let m be the lowest of the waiting blocks that s
+//! sent. It stays; what it lacks is among the first names that s's blocks lack, or is held and leads to such names, and
+//! s, asked for them, sends them: each enters, or waits and is lower than m. Rounds do not go down for ever. So blocks
+//! of b's past enter as long as some are missing, and there are finitely many. What s sends and waits here already,
+//! sent by somebody else, counts as sent by s too ([`Suspended::sent_again`]). The graph has room for all of it,
+//! however much its author has there already: what s sends of others counts as wanted as long as b waits
+//! ([`Suspended::awaits`]).
 //!
 //! A replica that loses its disk may have shown a block whose parent, another of its own, reached nobody: then no one has
 //! the parent any more. A waiting block that its author has spoken after without leading to it is such a forgotten one, or
-//! a liar's: a correct author's block leads to its last one, unless that is too old to be ordered. What it lacks is asked for
-//! only if another author's block leads to it: otherwise the others would ask each other until the floor passes it. Nothing
-//! is lost by this. A correct replica that has the block in its graph names it as parent in its next block, and makes one if
-//! the payload is not ordered. Until the author speaks again it may just be slow, and everybody is asked.
+//! a liar's: a correct author's block leads to its last one, unless that is too old to be ordered. What it lacks is
+//! asked for only if another author's block leads to it: otherwise the others would ask each other until the floor
+//! passes it. Nothing is lost by this. A correct replica that has the block in its graph names it as parent in its next
+//! block, and makes one if the payload is not ordered. Until the author speaks again it may just be slow, and everybody
+//! is asked.
 //!
 //! A further block of a slot matters only if a block of another author leads to it ([`Suspended::is_wanted`]): until then
 //! as many as there are replicas are taken. With one corrupt replica, blocks of others are correct replicas'; each of these
@@ -152,9 +154,9 @@ impl Suspended {
         (true, fresh)
     }
 
-    /// Whether a block waits here for its past that `replica` made, or sent for somebody else: what it sends of others may be
-    /// that past. One corrupt replica gains no room by this, since only correct ones' blocks are others' to it; two can vouch
-    /// for each other anyhow ([`Self::is_wanted`]).
+    /// Whether a block waits here for its past that `replica` made, or sent for somebody else: what it sends of others
+    /// may be that past. One corrupt replica gains no room by this, since only correct ones' blocks are others' to it;
+    /// two can vouch for each other anyhow ([`Self::is_wanted`]).
     pub fn awaits(&self, replica: ReplicaId) -> bool {
         let mut waiting = self.by_author.iter().flatten();
         waiting.any(|(block, waiting)| block.author == replica || waiting.senders.contains(replica))
@@ -195,8 +197,8 @@ impl Suspended {
         others.flat_map(lowest).collect()
     }
 
-    /// What the waiting blocks above round `above` lead to that `replica` made, or sent and others made: names of which there
-    /// is no block here.
+    /// What the waiting blocks above round `above` lead to that `replica` made, or sent and others made: names of which
+    /// there is no block here.
     fn needs(&self, replica: ReplicaId, above: impl Fn(ReplicaId) -> u64) -> BTreeSet<BlockRef> {
         let (mut seen, mut absent) = (BTreeSet::new(), BTreeSet::new());
         let is_its = |block: &BlockRef, waiting: &Waiting| match block.author == replica {
@@ -240,8 +242,8 @@ impl Suspended {
         }
     }
 
-    /// The block is in the graph, or below its floor: the blocks that waited for nothing else come free, with those who sent
-    /// them.
+    /// The block is in the graph, or below its floor: the blocks that waited for nothing else come free, with those who
+    /// sent them.
     pub fn resolve(&mut self, reference: &BlockRef) -> Vec<(Arc<VerifiedBlock>, ReplicaSet)> {
         let mut free = Vec::new();
         let Some(entry) = self.missing.remove(reference) else { return free };
@@ -272,8 +274,8 @@ impl Suspended {
     }
 
     /// Whom to ask once more, and for what: the oldest names that each author's blocks lead to, from someone not asked yet,
-    /// first those who should have them. `spoke_in` gives the round of an author's last block in the graph: what waits of it up
-    /// to there was forgotten, and leads to nothing that is needed.
+    /// first those who should have them. `spoke_in` gives the round of an author's last block in the graph: what waits
+    /// of it up to there was forgotten, and leads to nothing that is needed.
     pub fn requests(&mut self, me: ReplicaId, spoke_in: impl Fn(ReplicaId) -> u64) -> Vec<(ReplicaId, Vec<BlockRef>)> {
         let mut chosen = BTreeSet::new();
         if planted(Mutant::MissingAskedOnce) {
@@ -291,7 +293,8 @@ impl Suspended {
         requests.into_iter().map(|(peer, parents)| (ReplicaId(peer), parents)).collect()
     }
 
-    /// What `peer` was asked for and is still missing: first what its own blocks and those it sent lead to, then the oldest.
+    /// What `peer` was asked for and is still missing: first what its own blocks and those it sent lead to, then the
+    /// oldest.
     pub fn asked_of(&self, peer: ReplicaId) -> Vec<BlockRef> {
         let was_asked = |parent: &BlockRef| self.missing.get(parent).is_some_and(|entry| entry.asked.contains(peer));
         let needed = self.needs(peer, |_| 0);

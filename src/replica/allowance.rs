@@ -1,9 +1,9 @@
 //! What one peer may cost this replica between two ticks.
 //!
-//! Links bound the bytes that a peer sends; these bounds are on the work that they cause: signatures checked in vain, blocks
-//! read from the disk, start-up answers signed. A correct peer stays far below them. One that does not is not heard
-//! until the next tick, and nothing is lost by it: whoever misses blocks or an answer asks again at each tick, and of a
-//! peer whose blocks were dropped unseen everything is asked for that it has ([`Allowances::refill`]).
+//! Links bound the bytes that a peer sends; these bounds are on the work that they cause: signatures checked in vain,
+//! blocks read from the disk, start-up answers signed. A correct peer stays far below them. One that does not is not
+//! heard until the next tick, and nothing is lost by it: whoever misses blocks or an answer asks again at each tick,
+//! and of a peer whose blocks were dropped unseen everything is asked for that it has ([`Allowances::refill`]).
 
 use crate::committee::{ReplicaId, ReplicaSet};
 use crate::limits::{

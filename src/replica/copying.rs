@@ -57,8 +57,8 @@ impl Replica {
         known.into_iter().flatten().max_by_key(|signed| signed.head.height)
     }
 
-    /// Whether the signed checkpoint ahead is beyond what blocks can bring, or cheaper to copy than to catch up with. Who has
-    /// nothing to show copies in any case.
+    /// Whether the signed checkpoint ahead is beyond what blocks can bring, or cheaper to copy than to catch up with.
+    /// Who has nothing to show copies in any case.
     fn is_far_behind(&self, signed: &SignedHead) -> bool {
         if self.is_unproven() || planted(Mutant::AnyHeightAdopted) {
             return true;

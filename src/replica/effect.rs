@@ -50,8 +50,8 @@ pub enum Effect {
     BeginStaging,
     /// [`Store::stage`](crate::store::Store::stage).
     Stage(Batch),
-    /// [`Store::adopt_staged`](crate::store::Store::adopt_staged); then this replica ends, and another starts from the store
-    /// as after a restart.
+    /// [`Store::adopt_staged`](crate::store::Store::adopt_staged); then this replica ends, and another starts from the
+    /// store as after a restart.
     Adopt,
     /// Our state is not the cluster's. The replica says nothing any more; stop, and keep the files.
     Diverged {

@@ -52,8 +52,8 @@ impl Replica {
         Ok(PeerMessage::blocks(chains.into_iter().chain(named)))
     }
 
-    /// All above a round, the oldest first, as far as it fits in; and the own last block in any case: the asker sees by it that
-    /// there is more, and asks on. Nothing else may tell it, in a cluster that is quiet.
+    /// All above a round, the oldest first, as far as it fits in; and the own last block in any case: the asker sees by
+    /// it that there is more, and asks on. Nothing else may tell it, in a cluster that is quiet.
     fn answer_rest<S: Read>(&self, above: u64, store: &S) -> Result<PeerMessage, StoreError> {
         if above.saturating_add(1) < self.heads.pruned()
             && let Some(signed) = self.heads.checkpoint()

@@ -7,19 +7,20 @@
 //!
 //! # When a head is due
 //!
-//! At a commit, if something that a reader can see changed since the last head and agreed time is [`HeadKeys::interval_ms`] past
-//! it. All of that is state: the schedule is a row like any other, so every replica finds the same heads due. When changes
-//! stop, the last of them may wait for its head: then rounds go on until agreed time has come so far, and no further.
+//! At a commit, if something that a reader can see changed since the last head and agreed time is
+//! [`HeadKeys::interval_ms`] past it. All of that is state: the schedule is a row like any other, so every replica
+//! finds the same heads due. When changes stop, the last of them may wait for its head: then rounds go on until agreed
+//! time has come so far, and no further.
 //!
-//! The interval bounds the cost: a share costs 1.7 ms and a verified combination some 5 ms of a core, so four heads a second
-//! take 3 % of it. Some heads are *checkpoints*: the rows at their height are kept to be copied by others.
+//! The interval bounds the cost: a share costs 1.7 ms and a verified combination some 5 ms of a core, so four heads a
+//! second take 3 % of it. Some heads are *checkpoints*: the rows at their height are kept to be copied by others.
 //!
 //! # Shares travel beside the order
 //!
 //! The signature is unique and needs no agreement on who signs: any quorum of shares gives the same bytes. A share in a
 //! block would wait for a round, and make one due, for each head; sent to the peers directly it takes one message delay and
-//! starts nothing. What is lost with a link is asked for again ([`Heads::retry`]): nothing but the newest head matters, since
-//! it covers all before.
+//! starts nothing. What is lost with a link is asked for again ([`Heads::retry`]): nothing but the newest head matters,
+//! since it covers all before.
 //!
 //! Shares are combined unchecked and the result is checked: two pairings for a head. If it is wrong, each share is checked,
 //! and who sent a bad one is named.

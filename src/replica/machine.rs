@@ -9,8 +9,8 @@
 //!    operations. A share that completes a signature makes it a fact here; an operation is decided and applied, once, where
 //!    it stands first;
 //! 3. versions of zones from primaries that are voted for and whole take effect ([`super::primary`]);
-//! 4. zone versions whose last due signature is a fact get their digest, if they are to have one, or are published, whole; zones with gathered changes, due
-//!    renewals or a due heartbeat start their next version;
+//! 4. zone versions whose last due signature is a fact get their digest, if they are to have one, or are published,
+//!    whole; zones with gathered changes, due renewals or a due heartbeat start their next version;
 //! 5. open signing tasks are assigned by the commit's coin. Their deadlines count from the round of the commit that was
 //!    ordered last: nobody could know of them earlier.
 //!

@@ -6,15 +6,16 @@
 //! 2. [`Effect::Persist`] is durable before [`Replica::persisted`] is called: nobody sees a block that its author could
 //!    forget;
 //! 3. after each batch of inputs, [`Replica::advance`] is called once;
-//! 4. what the store offers for copies of the state and for a staged store ([`crate::store`]) is called as the effects say, in
-//!    their order: a copy holds the rows as they are after all writes before it.
+//! 4. what the store offers for copies of the state and for a staged store ([`crate::store`]) is called as the effects
+//!    say, in their order: a copy holds the rows as they are after all writes before it.
 //!
 //! A round is due only while there is something to order, sign or prove (design: *Quiescent*): an operation waits here,
-//! shares wait to be sent, the state machine has signatures or sealed operations open or a renewal or heartbeat due, the DAG holds what is not executed,
-//! or another replica is already in that round. The first block after a quiet spell carries no payload, so that its
-//! timestamp is agreed on before anything is executed. A corrupt replica need not hold back: if its block leads that
-//! round, it is executed at a time from before the spell. An operation whose validity ended meanwhile can so be accepted
-//! late, if its owner ordered nothing on the title since; an owner who wants it void orders another.
+//! shares wait to be sent, the state machine has signatures or sealed operations open or a renewal or heartbeat due,
+//! the DAG holds what is not executed, or another replica is already in that round. The first block after a quiet spell
+//! carries no payload, so that its timestamp is agreed on before anything is executed. A corrupt replica need not hold
+//! back: if its block leads that round, it is executed at a time from before the spell. An operation whose validity
+//! ended meanwhile can so be accepted late, if its owner ordered nothing on the title since; an owner who wants it void
+//! orders another.
 
 mod allowance;
 pub mod certificates;
@@ -290,8 +291,8 @@ impl Replica {
         }
     }
 
-    /// A head beyond what was executed here, though nothing is known to be missing: in a cluster that is quiet nothing else tells
-    /// that there is a round more.
+    /// A head beyond what was executed here, though nothing is known to be missing: in a cluster that is quiet nothing
+    /// else tells that there is a round more.
     fn ask_for_what_is_signed(&mut self, from: ReplicaId, head: &[u8], own_height: u64) -> Vec<Effect> {
         if SignedHead::from_bytes(head).is_none_or(|signed| signed.head.height <= own_height) {
             return Vec::new();
@@ -314,8 +315,8 @@ impl Replica {
         self.pool.add(digest, submission.bytes().clone(), kind, round).map_err(|_| DoorRefusal::Busy)
     }
 
-    /// The shell has transferred a whole zone from the registry's primary, with this replica's own key. It is voted for in the next
-    /// blocks, unless an error says why not.
+    /// The shell has transferred a whole zone from the registry's primary, with this replica's own key. It is voted for
+    /// in the next blocks, unless an error says why not.
     pub fn transferred(&mut self, file: ZoneFile) -> Result<(), NotVotedFor> {
         self.transferred.transferred(&self.machine, file)
     }

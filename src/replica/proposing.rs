@@ -40,9 +40,9 @@ impl Replica {
         agreed.is_none_or(|agreed| agreed.0.saturating_add(QUIET_MS) < now.0)
     }
 
-    /// Notes by how much the local clock is ahead of agreed time, when a commit brings one. It is not woken by its own clock
-    /// alone then: one that is fast would otherwise have everybody make rounds until agreed time has come as far, at each
-    /// heartbeat. While it catches up, agreed time is long ago; so this is bounded.
+    /// Notes by how much the local clock is ahead of agreed time, when a commit brings one. It is not woken by its own
+    /// clock alone then: one that is fast would otherwise have everybody make rounds until agreed time has come as far,
+    /// at each heartbeat. While it catches up, agreed time is long ago; so this is bounded.
     fn compare_clocks(&mut self, now: Timestamp) {
         let Progress { height, agreed_time, .. } = self.machine.progress();
         if height > self.compared_at {
@@ -83,8 +83,8 @@ impl Replica {
         payload
     }
 
-    /// Shares of what is ordered and sealed; again if they are not ordered a while later. Only the state says what that is: a
-    /// share for an envelope that is not ordered yet would let others read it in time to be first.
+    /// Shares of what is ordered and sealed; again if they are not ordered a while later. Only the state says what that
+    /// is: a share for an envelope that is not ordered yet would let others read it in time to be first.
     fn openings(&mut self, round: u64) -> Vec<Opening> {
         let sealed = self.machine.sealed();
         self.given.retain(|&ticket, _| sealed.is_unopened(ticket));

@@ -14,13 +14,13 @@
 //! pulled again by digest.
 //!
 //! Nothing depends on any one peer. What it sends is judged by the signed root alone; a piece that is wrong, or too short,
-//! or does not come in time, ends this peer's part in this copy, and another is asked for the piece. When nobody is left, all
-//! are asked anew; if a newer checkpoint was signed meanwhile, from that one. A checkpoint lower than one seen counts for
-//! nothing. All lengths follow from the manifest, so no answer is endless.
+//! or does not come in time, ends this peer's part in this copy, and another is asked for the piece. When nobody is
+//! left, all are asked anew; if a newer checkpoint was signed meanwhile, from that one. A checkpoint lower than one
+//! seen counts for nothing. All lengths follow from the manifest, so no answer is endless.
 //!
-//! What was staged before a crash counts after it, and what was staged from a checkpoint that nobody keeps any longer counts
-//! for the next: buckets that are the same in the manifest are not asked for again. Rows of the others go when the new ones
-//! of their bucket come, so that nothing is left over; their keys are held in memory meanwhile.
+//! What was staged before a crash counts after it, and what was staged from a checkpoint that nobody keeps any longer
+//! counts for the next: buckets that are the same in the manifest are not asked for again. Rows of the others go when
+//! the new ones of their bucket come, so that nothing is left over; their keys are held in memory meanwhile.
 
 #[cfg(test)]
 mod tests;

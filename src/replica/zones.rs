@@ -4,8 +4,9 @@
 //! published whole, in order, when its last due signature is a fact. Renewals of signatures are versions too, and so are
 //! heartbeats. What a version puts and deletes is fixed when it starts, RRSIG times included.
 //!
-//! A version with a digest (RFC 8976) takes one step more: the digest is over all other signatures, so it is made, and its own
-//! signature is asked for, in the commit in which the last of these is a fact. It is fixed from then on like everything else.
+//! A version with a digest (RFC 8976) takes one step more: the digest is over all other signatures, so it is made, and
+//! its own signature is asked for, in the commit in which the last of these is a fact. It is fixed from then on like
+//! everything else.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -125,7 +126,8 @@ impl ZoneMachine {
         if self.gathered.is_empty() { self.serial } else { self.serial.wrapping_add(1) }
     }
 
-    /// When the next version is due to start: for what is gathered, a renewal or a heartbeat. None while one is being signed.
+    /// When the next version is due to start: for what is gathered, a renewal or a heartbeat. None while one is being
+    /// signed.
     pub fn next_due(&self) -> Option<Timestamp> {
         if self.version.is_some() {
             return None;

@@ -190,8 +190,8 @@ impl Scheduler {
         None
     }
 
-    /// The next commitment of a replica as points. One that is no commitment is used up, and its author to blame: it must not
-    /// reach a package, where correct signers could not answer it.
+    /// The next commitment of a replica as points. One that is no commitment is used up, and its author to blame: it
+    /// must not reach a package, where correct signers could not answer it.
     fn peek_checked(
         &mut self,
         id: ReplicaId,

@@ -4,14 +4,15 @@
 //! _heartbeat.names.example. 60 IN TXT "v=torrens1" "height=4711" "time=1795300000" "interval=600"
 //! ```
 //!
-//! `height` counts the commits of the order, `time` is agreed time in seconds since 1970, both at the commit that started the
-//! version with this record; `interval` is how many seconds later the next is due. A replica that is cut off, or withholds what it knows, shows an old one, and cannot make a new
-//! one alone; so whoever knows the zone's key can tell, without trusting anybody (`torrens check`).
+//! `height` counts the commits of the order, `time` is agreed time in seconds since 1970, both at the commit that
+//! started the version with this record; `interval` is how many seconds later the next is due. A replica that is cut
+//! off, or withholds what it knows, shows an old one, and cannot make a new one alone; so whoever knows the zone's key
+//! can tell, without trusting anybody (`torrens check`).
 //!
-//! TXT, so that every stock tool can read and every secondary carry it. A name of its own, so that the apex's answers do not
-//! grow and the record may be kept for as short a time as it is worth; with an underscore (RFC 8552), so that it is no host's
-//! and nobody's title. A heartbeat is an ordinary version in the order, with the next serial, and so moves the SOA record
-//! and its signature too: a secondary that follows serials is as fresh as the replica that it asks.
+//! TXT, so that every stock tool can read and every secondary carry it. A name of its own, so that the apex's answers
+//! do not grow and the record may be kept for as short a time as it is worth; with an underscore (RFC 8552), so that it
+//! is no host's and nobody's title. A heartbeat is an ordinary version in the order, with the next serial, and so moves
+//! the SOA record and its signature too: a secondary that follows serials is as fresh as the replica that it asks.
 
 use crate::directory::Timestamp;
 use crate::directory::name::Name;

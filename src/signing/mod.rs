@@ -18,8 +18,8 @@
 //!    standing, and takes the next unused commitment of each: an attempt ([`assign`]).
 //! 3. Each signer's next block carries its share. The attempt whose last share is ordered first decides the
 //!    signature (`shares`); all replicas compute the same bytes from the same order.
-//! 4. A signer that has not answered by the deadline is demoted, and everything that waits for it is assigned anew in the same
-//!    step. So is everything whose share turned out bad: that is a fault, with the block as evidence.
+//! 4. A signer that has not answered by the deadline is demoted, and everything that waits for it is assigned anew in
+//!    the same step. So is everything whose share turned out bad: that is a fault, with the block as evidence.
 //! 5. Demoted replicas are drawn only if there are not enough others. From time to time one gets a probe: a second
 //!    attempt at some task, with it among the signers. Its good share restores it (`standing`).
 //!
@@ -30,15 +30,16 @@
 //!   executes the same commits again, or a copy of it running beside it, is asked for the same share of the same package.
 //! * A [`Signer`] takes its nonce out of memory before it computes anything. Nonces are never written down: those of
 //!   an earlier process do not exist, and the first batch of the new one voids their commitments.
-//! * A commitment that stands in the order under the same boot and number, but was made by another process, does not match the
-//!   nonce: FROST refuses the package (RFC 9591 §5.2 presumes it; the library checks it).
+//! * A commitment that stands in the order under the same boot and number, but was made by another process, does not
+//!   match the nonce: FROST refuses the package (RFC 9591 §5.2 presumes it; the library checks it).
 //!
 //! # Why it goes on with f liars
 //!
-//! While a kernel has nonces, every open task is assigned or waits for a deadline. An attempt fails only by a signer that is
-//! demoted for it. With n − f ≥ f + 1 correct signers in good standing or drawn for want of others, deadlines that double in
-//! the end outlast the delay of any message, and a late share still completes its attempt. Liars that answer
-//! probes and fail in earnest pay with probes that are ever farther apart; liars that claim a restart are treated likewise.
+//! While a kernel has nonces, every open task is assigned or waits for a deadline. An attempt fails only by a signer
+//! that is demoted for it. With n − f ≥ f + 1 correct signers in good standing or drawn for want of others, deadlines
+//! that double in the end outlast the delay of any message, and a late share still completes its attempt. Liars that
+//! answer probes and fail in earnest pay with probes that are ever farther apart; liars that claim a restart are
+//! treated likewise.
 //!
 //! # Deviations
 //!

@@ -15,8 +15,8 @@ pub struct NonceBatch {
     /// Grows with each start of the author's process. A new one voids all commitments of earlier ones: their nonces died
     /// with the process that made them.
     pub boot: u64,
-    /// Number of the batch within this boot. Only a higher one than before counts; a batch may be missing, since a block may
-    /// be left out of the order for good.
+    /// Number of the batch within this boot. Only a higher one than before counts; a batch may be missing, since a
+    /// block may be left out of the order for good.
     pub index: u64,
     pub commitments: Vec<NonceCommitment>,
 }

@@ -7,11 +7,11 @@
 //!               ├────────────── validity − jitter(RRset) ───────────────────────────────────┤
 //! ```
 //!
-//! Whenever a renewal is due, `validity − renewal` of the signature is left, for every RRset alike; before, more. A record that
-//! is handed out then may be kept for its TTL, so no TTL in the zone is larger than `max_ttl`, and `max_ttl` is at most seven
-//! eighths of what is left (RFC 6781 §4.4.1, as RFC 4641 §4.1.1 before it: the largest TTL is to be a fraction of the
-//! signatures' validity, or validators discard what caches still hold). The last eighth is what a renewal may take until it is published, while replicas are cut off or a large
-//! zone is signed anew.
+//! Whenever a renewal is due, `validity − renewal` of the signature is left, for every RRset alike; before, more. A
+//! record that is handed out then may be kept for its TTL, so no TTL in the zone is larger than `max_ttl`, and
+//! `max_ttl` is at most seven eighths of what is left (RFC 6781 §4.4.1, as RFC 4641 §4.1.1 before it: the largest TTL
+//! is to be a fraction of the signatures' validity, or validators discard what caches still hold). The last eighth is
+//! what a renewal may take until it is published, while replicas are cut off or a large zone is signed anew.
 //!
 //! A secondary that reaches no replica any more serves what it has until the SOA record's EXPIRE has passed since it
 //! last did (RFC 1034 §4.3.5), and is not to show an expired RRSIG before (RFC 6781 §4.4.1: EXPIRE is to be less than
@@ -19,8 +19,8 @@
 //! published as at most seven eighths of that, too, and REFRESH and RETRY then as at most a third of EXPIRE, so that it
 //! tries in time.
 //!
-//! Jitter follows from the RRset's identity. An RRset that is renewed somewhat more often than another drifts away from it, so a
-//! zone is not renewed all at once for ever after its genesis.
+//! Jitter follows from the RRset's identity. An RRset that is renewed somewhat more often than another drifts away from
+//! it, so a zone is not renewed all at once for ever after its genesis.
 //!
 //! The digest of the zone is made at each version, so what it may cost is policy too: by default small zones have one.
 //!

@@ -1,8 +1,8 @@
 //! The scheduler's state as rows, and back.
 //!
-//! A task is one row, written when it is opened, assigned or answered and deleted when it is signed. A batch of commitments is
-//! one row, written once and deleted when used up; how far it is used is a cursor in the one small row that also holds
-//! the standings. Indices are derived when the rows are read back.
+//! A task is one row, written when it is opened, assigned or answered and deleted when it is signed. A batch of
+//! commitments is one row, written once and deleted when used up; how far it is used is a cursor in the one small row
+//! that also holds the standings. Indices are derived when the rows are read back.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

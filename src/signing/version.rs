@@ -4,10 +4,10 @@
 //!
 //! * A name at or above which, within the zone, there is no delegation or DNAME is **authoritative**: every RRset is
 //!   signed, and the name is in the chain. The owner of a DNAME is authoritative itself.
-//! * A name with NS that is not the apex is a **cut**: DS and NSEC are signed, and the chain's bitmap shows NS, DS, RRSIG and
-//!   NSEC only; the NS RRset, and whatever else stands there, is the child's (RFC 4035 §2.2, §2.3).
-//! * A name below a cut or below a DNAME is **occluded**: glue and what a delegation hides. It is kept, unsigned, and is not
-//!   in the chain (RFC 4035 §2.2, §2.3; RFC 6672 §2.4).
+//! * A name with NS that is not the apex is a **cut**: DS and NSEC are signed, and the chain's bitmap shows NS, DS,
+//!   RRSIG and NSEC only; the NS RRset, and whatever else stands there, is the child's (RFC 4035 §2.2, §2.3).
+//! * A name below a cut or below a DNAME is **occluded**: glue and what a delegation hides. It is kept, unsigned, and
+//!   is not in the chain (RFC 4035 §2.2, §2.3; RFC 6672 §2.4).
 //! * Empty non-terminals are not in the chain (RFC 4035 §2.3).
 //! * The TTL of NSEC records is the smaller of the SOA's MINIMUM and TTL (RFC 9077 §3).
 //!
@@ -33,8 +33,8 @@ pub struct Change<'a> {
     pub soa: &'a Rrset,
     pub dnskey: &'a Rrset,
     pub serial: u32,
-    /// Whether the version is to have a ZONEMD record. The plan makes room for it in the chain only: what it says follows from
-    /// the signatures of all the rest ([`super::zonemd`]).
+    /// Whether the version is to have a ZONEMD record. The plan makes room for it in the chain only: what it says
+    /// follows from the signatures of all the rest ([`super::zonemd`]).
     pub zonemd: bool,
     /// RRsets to sign anew though they do not change. Those that are gone or not signed any more are passed over.
     pub renew: &'a BTreeSet<(Name, Rtype)>,

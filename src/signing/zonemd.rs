@@ -4,9 +4,10 @@
 //! delegations included, which no signature covers.
 //!
 //! What is hashed (RFC 8976 §3.3.1, §3.4.1): every record of the zone in canonical order of name, type and RDATA, in
-//! uncompressed wire form with lower-case names, each once; glue and occluded names too, the SOA record once. Not the ZONEMD
-//! records at the apex, nor the RRSIG over them. Every *other* RRSIG is, that of the SOA record with the new serial among them,
-//! so the digest is known only when all other signatures of a version are; it is signed after them, in a step of its own.
+//! uncompressed wire form with lower-case names, each once; glue and occluded names too, the SOA record once. Not the
+//! ZONEMD records at the apex, nor the RRSIG over them. Every *other* RRSIG is, that of the SOA record with the new
+//! serial among them, so the digest is known only when all other signatures of a version are; it is signed after them,
+//! in a step of its own.
 //!
 //! A digest is of everything, so it is made anew from everything at each version: SHA-384 has no short way. That is why a
 //! zone's policy says up to which size it is made ([`super::policy`]).

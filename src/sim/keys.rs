@@ -74,7 +74,8 @@ impl Primes {
     }
 }
 
-/// Networks by committee and by whether their zone has a digest of itself, each dealt when it is first asked for. Shared by all threads that simulate.
+/// Networks by committee and by whether their zone has a digest of itself, each dealt when it is first asked for.
+/// Shared by all threads that simulate.
 pub struct Keyring {
     primes: Primes,
     dealt: Mutex<BTreeMap<Vec<u8>, Arc<Network>>>,
@@ -183,8 +184,8 @@ impl Network {
         if real { secret } else { secret.remembering(&self.signatures) }
     }
 
-    /// What replicas of one universe agree on; if not `real`, coin shares are checked once for all universes, and signatures
-    /// of blocks that were made here are known.
+    /// What replicas of one universe agree on; if not `real`, coin shares are checked once for all universes, and
+    /// signatures of blocks that were made here are known.
     pub fn order(&self, real: bool) -> OrderPublic {
         let public = self.public.clone();
         if real {

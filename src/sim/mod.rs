@@ -10,19 +10,19 @@
 //! check: what the network and the shells saw ─▶ a violation, with the line that replays it
 //! ```
 //!
-//! The replicas are those that the node runs ([`crate::replica::Replica`]). What is a pure function and costs much is done once
-//! instead of n times: the check of a block or of an envelope, once for a universe ([`process::CheckOnce`]); the check of a
-//! signature that was made in this process, never ([`crate::crypto::ed25519::SignatureMemory`]); the check of commitments to
-//! nonces and the sum of signature shares, once ([`crate::crypto::frost::FrostMemory`]); coin shares, made, checked and
-//! combined once for all universes, as rounds of one epoch have the same coins everywhere
-//! ([`crate::crypto::coin::CoinMemory`]). Pairings are dear: heads are signed by a stand-in that nobody can forge either
-//! ([`heads`]). One seed in [`plan::REAL_EVERY`] does without all this, as does `--real`. Keys are dealt once for each
-//! committee. Whatever is random comes from a ChaCha stream with a name of its own ([`stream`]), so that a draw more in one
-//! place does not shift all the others. Nothing else enters: equal seeds give equal runs, event for event, and
-//! [`run::Report::trace`] shows it.
+//! The replicas are those that the node runs ([`crate::replica::Replica`]). What is a pure function and costs much is
+//! done once instead of n times: the check of a block or of an envelope, once for a universe ([`process::CheckOnce`]);
+//! the check of a signature that was made in this process, never ([`crate::crypto::ed25519::SignatureMemory`]); the
+//! check of commitments to nonces and the sum of signature shares, once ([`crate::crypto::frost::FrostMemory`]); coin
+//! shares, made, checked and combined once for all universes, as rounds of one epoch have the same coins everywhere
+//! ([`crate::crypto::coin::CoinMemory`]). Pairings are dear: heads are signed by a stand-in that nobody can forge
+//! either ([`heads`]). One seed in [`plan::REAL_EVERY`] does without all this, as does `--real`. Keys are dealt once
+//! for each committee. Whatever is random comes from a ChaCha stream with a name of its own ([`stream`]), so that a
+//! draw more in one place does not shift all the others. Nothing else enters: equal seeds give equal runs, event for
+//! event, and [`run::Report::trace`] shows it.
 //!
-//! Each seed draws which faults are on and how often (swarm testing: Groce et al., ISSTA 2012): a run with everything on all
-//! the time finds less than many runs that each have some of it.
+//! Each seed draws which faults are on and how often (swarm testing: Groce et al., ISSTA 2012): a run with everything
+//! on all the time finds less than many runs that each have some of it.
 //!
 //! A run has two parts. Up to [`plan::Plan::heal_at`] delays, losses, partitions, crashes, disks and clocks are as bad as
 //! the plan says; then the network heals and crashed replicas come back, while corrupt ones go on. From then on everything

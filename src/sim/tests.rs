@@ -32,8 +32,8 @@ fn one_seed_is_one_run() {
     }
 }
 
-/// A replica whose disk was set back may not speak in the next round, which nobody had a reason to begin; as long as it counted
-/// as unfinished, it sent its last block to everybody again and again.
+/// A replica whose disk was set back may not speak in the next round, which nobody had a reason to begin; as long as it
+/// counted as unfinished, it sent its last block to everybody again and again.
 #[test]
 fn a_replica_that_may_not_speak_yet_keeps_nobody_awake() {
     let options = Options::default();
@@ -46,8 +46,8 @@ fn a_replica_that_may_not_speak_yet_keeps_nobody_awake() {
     }
 }
 
-/// A replica lost its disk, and with it a block that had reached nobody, while a later one of its blocks, which has that one as
-/// parent, had: the others asked each other for what nobody has, long after all was done.
+/// A replica lost its disk, and with it a block that had reached nobody, while a later one of its blocks, which has
+/// that one as parent, had: the others asked each other for what nobody has, long after all was done.
 #[test]
 fn nobody_asks_for_ever_for_what_its_author_has_forgotten() {
     let options = Options::default();
@@ -58,7 +58,8 @@ fn nobody_asks_for_ever_for_what_its_author_has_forgotten() {
 }
 
 /// A corrupt replica showed its chain to one correct replica only, and to all blocks whose parents it had invented: 64 of
-/// these names, the oldest, were all that was ever asked for, and what the correct replica's block needed was not among them.
+/// these names, the oldest, were all that was ever asked for, and what the correct replica's block needed was not among
+/// them.
 #[test]
 fn invented_parents_do_not_hide_what_a_correct_block_needs() {
     let options = Options { replicas: Some(4), adversary: Strategy::find("invented-parents"), ..Options::default() };
@@ -67,8 +68,8 @@ fn invented_parents_do_not_hide_what_a_correct_block_needs() {
     }
 }
 
-/// Two corrupt replicas show one correct one a chain that hangs on a hidden block of the other's, and crowd the rest: what counts
-/// is who sent a block, not whose blocks lead to it.
+/// Two corrupt replicas show one correct one a chain that hangs on a hidden block of the other's, and crowd the rest:
+/// what counts is who sent a block, not whose blocks lead to it.
 #[test]
 fn two_colluders_cannot_crowd_out_what_a_correct_replicas_block_needs() {
     let options = Options { replicas: Some(7), adversary: Strategy::find("colluders"), ..Options::default() };

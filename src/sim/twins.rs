@@ -6,13 +6,13 @@
 //! one of the 52 partitions of five processes; the coins of rounds 1, 2 and 3, each drawing one of four leaders; both
 //! wave lengths; the three rounds either those of the leaders or those in which they are voted for: 35,995,648 scenarios.
 //!
-//! Only the order runs ([`crate::order::Order`], as the replicas have it), with the coins' values handed in. There is no time:
-//! messages arrive in the order in which they were sent. A block of one of the three rounds does not get across that round's
-//! partition, whoever passes it on, before nothing else is under way; then the partition of the lowest round heals. That
-//! is the asynchronous model: what is on its way may take as long as it takes.
+//! Only the order runs ([`crate::order::Order`], as the replicas have it), with the coins' values handed in. There is
+//! no time: messages arrive in the order in which they were sent. A block of one of the three rounds does not get
+//! across that round's partition, whoever passes it on, before nothing else is under way; then the partition of the
+//! lowest round heals. That is the asynchronous model: what is on its way may take as long as it takes.
 //!
-//! In the end everything has arrived, and: of the logs of two correct replicas one begins with the other; no slot is ordered
-//! twice; nobody but the twin was accused; and what correct replicas said in the three rounds is ordered.
+//! In the end everything has arrived, and: of the logs of two correct replicas one begins with the other; no slot is
+//! ordered twice; nobody but the twin was accused; and what correct replicas said in the three rounds is ordered.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};

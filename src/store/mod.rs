@@ -16,9 +16,9 @@
 //!
 //! - *Copies*: a replica that is far behind is given the rows as they were at the height of a signed head. The store keeps
 //!   them beside its own ([`Store::keep_copy`]), over restarts, until they are released.
-//! - *Staging*: what such a replica is given gathers in a store of its own ([`Store::stage`]) and never touches the one that
-//!   is served. When it is whole it takes the place of the old one in one step ([`Store::adopt_staged`]), and own record
-//!   and boot number move along: what this replica once said stays said.
+//! - *Staging*: what such a replica is given gathers in a store of its own ([`Store::stage`]) and never touches the one
+//!   that is served. When it is whole it takes the place of the old one in one step ([`Store::adopt_staged`]), and own
+//!   record and boot number move along: what this replica once said stays said.
 //!
 //! After any error of [`Store::commit`] nobody knows what is on the disk, so the store takes no further batch: the
 //! replica stops and starts again from what it reads back.

@@ -2,8 +2,8 @@
 //!
 //! A data directory holds `rocks/`, RocksDB's own, and `durable`, the mark of the `journal` module. Lazy batches go to
 //! the write-ahead log without waiting for the disk. Recovery after a crash is to a point in time: the log counts up to
-//! its first unsound record (the `log` module sees to it that RocksDB finds that one and stops). If that lies below the mark, what
-//! was durable is damaged and the database is refused.
+//! its first unsound record (the `log` module sees to it that RocksDB finds that one and stops). If that lies below the
+//! mark, what was durable is damaged and the database is refused.
 //!
 //! A database whose state was copied from others takes the place of the one before it as the next *generation*:
 //!

@@ -387,8 +387,8 @@ fn records(bytes: &[u8]) -> Vec<(usize, usize)> {
     found
 }
 
-/// RocksDB 11.8 did not come back from opening a log, or a manifest, with one such bit flipped: the replica stood still at its
-/// start without a word.
+/// RocksDB 11.8 did not come back from opening a log, or a manifest, with one such bit flipped: the replica stood still
+/// at its start without a word.
 #[test]
 fn a_record_that_says_it_is_of_a_recycled_log_is_refused() {
     let (sound, _) = sample();

@@ -1,7 +1,7 @@
 //! Our answers beside NSD's and Knot's: random zones with all features, every name by every type, with and without DO.
 //!
-//! A difference is a failure, unless [`differences`] explains it with an RFC. 5,000 questions; `TORRENS_DIFFERENTIAL=100000`
-//! for nights. A failure names zone and question; the number of the zone makes it again.
+//! A difference is a failure, unless [`differences`] explains it with an RFC. 5,000 questions;
+//! `TORRENS_DIFFERENTIAL=100000` for nights. A failure names zone and question; the number of the zone makes it again.
 
 mod differences;
 mod proof;

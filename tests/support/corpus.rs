@@ -1,5 +1,5 @@
-//! Replays the corpus of a fuzz target: every file as it is and with many small changes. `TORRENS_FUZZ` sets how many changes of
-//! each, for longer runs, `TORRENS_SEED` which.
+//! Replays the corpus of a fuzz target: every file as it is and with many small changes. `TORRENS_FUZZ` sets how many
+//! changes of each, for longer runs, `TORRENS_SEED` which.
 
 use std::fs;
 use std::path::Path;

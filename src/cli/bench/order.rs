@@ -71,7 +71,8 @@ pub struct Args {
     /// Milliseconds that everything between replicas takes longer, one way
     #[arg(long, value_name = "MS", default_value_t = 0)]
     link_delay: u64,
-    /// The last replica gets no operations and falls behind, or dies, while the others go on; fails if they grow by over 64 MiB
+    /// The last replica gets no operations and falls behind, or dies, while the others go on; fails if they grow by
+    /// over 64 MiB
     #[arg(long, value_name = "HOW", num_args = 0..=1, default_missing_value = "slow")]
     slow_peer: Option<SlowPeer>,
     /// Ports used are those of a testbed at this one

@@ -72,7 +72,8 @@ pub struct Measured {
     /// Operations of all nodes that this one saw ordered.
     pub ordered: u64,
     pub rounds: u64,
-    /// From each own block with operations to the highest complete round when it was ordered, added up; and how many blocks.
+    /// From each own block with operations to the highest complete round when it was ordered, added up; and how many
+    /// blocks.
     pub rounds_to_commit: [u64; 2],
     pub commits: u64,
     pub cpu: Cpu,

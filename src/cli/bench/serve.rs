@@ -46,8 +46,8 @@ pub struct Args {
     updates: u32,
 }
 
-/// Publishes versions at an even pace for as long as the process lives: each has another of the zone's address records, and the
-/// next serial.
+/// Publishes versions at an even pace for as long as the process lives: each has another of the zone's address records,
+/// and the next serial.
 fn update(view: &dns::ViewHandle, a_second: u32) {
     let pause = Duration::from_secs(1) / a_second;
     let mut due = Instant::now();

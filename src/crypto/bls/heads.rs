@@ -1,9 +1,9 @@
 //! Threshold signatures for heads: a quorum signs.
 //!
 //! The key is shared by number, any n − m of n, where m replicas may fail together at most; with a threshold these are the
-//! quorums. Under another structure, too, every quorum has so many members, so correct replicas can always sign; and of n − m
-//! signers, more than m since n > 2m, one is correct and keeps what it signed, whichever set failed: what a head is believed
-//! for. One key and one signature do for all structures, where a list of signatures would do as well.
+//! quorums. Under another structure, too, every quorum has so many members, so correct replicas can always sign; and of
+//! n − m signers, more than m since n > 2m, one is correct and keeps what it signed, whichever set failed: what a head
+//! is believed for. One key and one signature do for all structures, where a list of signatures would do as well.
 
 use std::fmt;
 

@@ -81,9 +81,9 @@ impl PublicShares {
     }
 }
 
-/// What the points of the formula's rows are shares of, if they are consistent: at each gate, any run of as many inputs as it
-/// needs gives the same, and fewer do not. Two neighbouring runs agree in all but one input and in the value, hence in the whole
-/// polynomial.
+/// What the points of the formula's rows are shares of, if they are consistent: at each gate, any run of as many inputs
+/// as it needs gives the same, and fewer do not. Two neighbouring runs agree in all but one input and in the value,
+/// hence in the whole polynomial.
 fn value_of(formula: &Formula, rows: &mut impl Iterator<Item = G1Affine>) -> Option<G1Affine> {
     let (needed, inputs) = match formula {
         Formula::Replica(_) => return rows.next(),
@@ -227,8 +227,8 @@ pub fn deal(committee: &Committee, formula: Formula, rng: &mut impl CryptoRngCor
     (PublicShares { committee: committee.clone(), sharing, key, shares }, secrets)
 }
 
-/// What the keys of every purpose have in common; the types stay apart. `formula` gives who makes the whole, `rows` how many
-/// shares one replica may have.
+/// What the keys of every purpose have in common; the types stay apart. `formula` gives who makes the whole, `rows` how
+/// many shares one replica may have.
 macro_rules! purpose {
     ($public:ident, $secret:ident, $formula:expr, $rows:expr) => {
         /// Deals a fresh key: the public part, and each replica's secret in order. The dealer forgets everything else.

@@ -238,7 +238,8 @@ fn record_length(rest: &[u8]) -> Option<usize> {
     Some(FIXED + usize::from(u16::from_be_bytes([fixed[FIXED - 2], fixed[FIXED - 1]])))
 }
 
-/// Writes `pointer` as the owner, and the TTL if one is given, over those of all of these records, each with two bytes of owner.
+/// Writes `pointer` as the owner, and the TTL if one is given, over those of all of these records, each with two bytes
+/// of owner.
 pub fn readdress(mut records: &mut [u8], pointer: [u8; POINTER], ttl: Option<u32>) {
     const TTL: std::ops::Range<usize> = 4..8;
     while let Some((owner, rest)) = records.split_first_chunk_mut::<POINTER>() {

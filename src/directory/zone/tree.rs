@@ -2,12 +2,12 @@
 //!
 //! A version shares all pages with the one before but those on the way to what changed. Beside each entry stands a number
 //! made of the first bytes of its name ([`sort_key`]), so that a search compares numbers that lie side by side and reads
-//! one name at its end, where it has to be read for the answer anyway; names are compared only among equal numbers. The search
-//! of a page is five steps without a branch that depends on what is found.
+//! one name at its end, where it has to be read for the answer anyway; names are compared only among equal numbers. The
+//! search of a page is five steps without a branch that depends on what is found.
 //!
-//! A search waits for memory at each level, some hundred times as long as it computes. [`Tree::fetch`] lets the searches for many
-//! names wait together: it takes all of them down level by level, and the processor, which has no branch to guess, asks for the
-//! pages of several names at once.
+//! A search waits for memory at each level, some hundred times as long as it computes. [`Tree::fetch`] lets the
+//! searches for many names wait together: it takes all of them down level by level, and the processor, which has no
+//! branch to guess, asks for the pages of several names at once.
 
 use std::cmp::Ordering;
 use std::sync::Arc;

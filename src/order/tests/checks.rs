@@ -101,8 +101,8 @@ impl World {
         }
     }
 
-    /// "When anybody can know the leaders of r, f + 1 correct replicas each hold a quorum of votes": no correct block carries
-    /// a share of a coin less than four rounds below it.
+    /// "When anybody can know the leaders of r, f + 1 correct replicas each hold a quorum of votes": no correct block
+    /// carries a share of a coin less than four rounds below it.
     pub fn check_share(&self, block: &VerifiedBlock) {
         let shares = &block.header().coin;
         if shares.is_empty() || !self.check_coins {

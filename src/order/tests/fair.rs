@@ -1,5 +1,6 @@
-//! Fair order, read off what correct replicas execute and everybody sent: by the sentences of [`super::super::sequence`], not by
-//! its code. Where an author made twins, and in worlds that forget soon, nothing is said.
+//! Fair order, read off what correct replicas execute and everybody sent: by the sentences of
+//! [`super::super::sequence`], not by its code. Where an author made twins, and in worlds that forget soon, nothing is
+//! said.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,9 +1,9 @@
 //! Drawn graphs that divide the votes, shown to several replicas in as many orders: they must commit the same.
 //!
-//! All that an asynchronous scheduler can do to the decision rule comes to this: which blocks each block has in its past, and
-//! in which order whoever looks on gets them. Blocks lead to a quorum of the round before and no more, so that much stays
-//! open. A corrupt author makes twins all the time. The scheduler knows the coins beforehand, as no real one does: safety does
-//! not rest on their secrecy.
+//! All that an asynchronous scheduler can do to the decision rule comes to this: which blocks each block has in its
+//! past, and in which order whoever looks on gets them. Blocks lead to a quorum of the round before and no more, so
+//! that much stays open. A corrupt author makes twins all the time. The scheduler knows the coins beforehand, as no
+//! real one does: safety does not rest on their secrecy.
 
 use rand_core::RngCore;
 
@@ -93,9 +93,10 @@ impl Graph {
 
     /// Whom a block of `round` by `author` does not lead to.
     ///
-    /// Every five rounds a leader's block is kept from the others, or from all but one, and the leader's next block from all:
-    /// so it spreads from its author alone. Then one replica still does not hear of it and the others do; then some hear of
-    /// just the quorum that did. So there are votes for the block and against it, and certificates in some histories only.
+    /// Every five rounds a leader's block is kept from the others, or from all but one, and the leader's next block
+    /// from all: so it spreads from its author alone. Then one replica still does not hear of it and the others do;
+    /// then some hear of just the quorum that did. So there are votes for the block and against it, and certificates in
+    /// some histories only.
     fn left_out(&mut self, round: u64, author: ReplicaId) -> ReplicaId {
         let wave = round.saturating_sub(2) / 5;
         let drawn = hash("wave", &[&self.seed.to_be_bytes(), &wave.to_be_bytes()]).0;
@@ -115,8 +116,8 @@ impl Graph {
         if chosen == author { r((author.0 + 1 + (dice >> 24) as u8 % 3) % 4) } else { chosen }
     }
 
-    /// What a replica commits that gets the blocks in an order of its own: some links are slow, or it comes back when all has
-    /// happened and gets the latest first.
+    /// What a replica commits that gets the blocks in an order of its own: some links are slow, or it comes back when
+    /// all has happened and gets the latest first.
     fn show(&self, replica: u64) -> Vec<Entry> {
         let mut rng =
             ChaCha20Rng::seed_from_u64(hash("order", &[&self.seed.to_be_bytes(), &[replica as u8]]).0[0].into());

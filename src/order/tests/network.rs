@@ -18,7 +18,8 @@ pub enum Schedule {
     Trailing,
     /// Each block reaches a drawn half of the others soon and the rest some rounds later, so that votes are divided.
     Divided,
-    /// Everybody hears of a quorum before each own block and of no more; the others come some rounds later. Whose, is drawn. What is asked for comes at once: who gets a block gets its past.
+    /// Everybody hears of a quorum before each own block and of no more; the others come some rounds later. Whose, is
+    /// drawn. What is asked for comes at once: who gets a block gets its past.
     Quorums,
 }
 
@@ -65,8 +66,8 @@ impl World {
         }
     }
 
-    /// Whether `block` is of those that `to` is to hear of before its next block. It leaves out as many authors as may fail,
-    /// half of the time one and the same for some rounds.
+    /// Whether `block` is of those that `to` is to hear of before its next block. It leaves out as many authors as may
+    /// fail, half of the time one and the same for some rounds.
     fn hears(&self, to: ReplicaId, block: &VerifiedBlock) -> bool {
         let committee = &self.keys.public.committee;
         let (n, round) = (committee.len(), block.round());

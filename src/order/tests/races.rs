@@ -9,9 +9,9 @@
 //! the same way, and fills them with blocks that lead to the rival one and not to the victim's. It is compared with two
 //! honest ones that are as near to each other.
 //!
-//! *Test*: for each attack the share of races won is compared with the honest competitor's share over the same seeds, by the
-//! one-sided test for two proportions, z = (p − q) / sqrt(2 m (1 − m) / N) with m = (p + q)/2. An attack that gains nothing
-//! is above [`BOUND`] once in two thousand times.
+//! *Test*: for each attack the share of races won is compared with the honest competitor's share over the same seeds,
+//! by the one-sided test for two proportions, z = (p − q) / sqrt(2 m (1 − m) / N) with m = (p + q)/2. An attack that
+//! gains nothing is above [`BOUND`] once in two thousand times.
 
 use std::collections::BTreeMap;
 

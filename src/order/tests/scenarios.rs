@@ -180,9 +180,9 @@ fn an_undecided_leader_holds_back_all_later_ones() {
     assert_eq!(drawing.committed()[..2], [drawing.block(1, x), drawing.block(1, second)]);
 }
 
-/// Four rounds in which all votes support the first leader of the first, and as many of them as `timely` says find it timely:
-/// two of the next round have it as parent, and only the leader's own block after those leads to both. Also returns the
-/// leader's author and the others.
+/// Four rounds in which all votes support the first leader of the first, and as many of them as `timely` says find it
+/// timely: two of the next round have it as parent, and only the leader's own block after those leads to both. Also
+/// returns the leader's author and the others.
 fn drawn_with_timely_votes(timely: usize) -> (Drawing, u8, Vec<u8>) {
     let mut drawing = Drawing::new(WaveLength::Five);
     let x = drawing.leaders(1)[0];

@@ -1,5 +1,5 @@
-//! What this replica transferred from primaries itself, and what it says about it in its blocks. No agreed state: after a restart it
-//! is transferred again.
+//! What this replica transferred from primaries itself, and what it says about it in its blocks. No agreed state: after
+//! a restart it is transferred again.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -86,7 +86,8 @@ impl Mine {
         Ok(())
     }
 
-    /// After a version took effect: what is left to be voted for is compared with that. What is not voted for any more, and why.
+    /// After a version took effect: what is left to be voted for is compared with that. What is not voted for any more,
+    /// and why.
     pub fn rebase(&mut self, machine: &Machine) -> Vec<NotVotedFor> {
         let mut dropped = Vec::new();
         let stale = |name: &Name, base: u64| machine.ballot(name).is_none_or(|ballot| ballot.taken() != base);
@@ -131,8 +132,9 @@ impl Mine {
         votes
     }
 
-    /// The parts for the next block, in `room` bytes: of those missing the ones whose turn it is for this replica to give. The
-    /// voters share the parts out; when they are not ordered some rounds later, each gets those of the one before.
+    /// The parts for the next block, in `room` bytes: of those missing the ones whose turn it is for this replica to
+    /// give. The voters share the parts out; when they are not ordered some rounds later, each gets those of the one
+    /// before.
     pub fn parts(&mut self, machine: &Machine, me: ReplicaId, round: u64, mut room: usize) -> Vec<Part> {
         let mut parts = Vec::new();
         #[cfg(test)]

@@ -1,43 +1,48 @@
-//! Zones that come from a registry's primary server: a kernel votes for what each has transferred, the order carries the changes.
+//! Zones that come from a registry's primary server: a kernel votes for what each has transferred, the order carries
+//! the changes.
 //!
-//! The registry has a database and a primary server of its own, which no resolver needs to see (a hidden primary, RFC 8499 §6). A
-//! transfer is authenticated by a secret that both ends know (TSIG, RFC 8945), so what one replica shows of it proves nothing to
-//! another: one corrupt replica could invent a zone. So every replica transfers for itself, with a key of its own:
+//! The registry has a database and a primary server of its own, which no resolver needs to see (a hidden primary, RFC
+//! 8499 §6). A transfer is authenticated by a secret that both ends know (TSIG, RFC 8945), so what one replica shows of
+//! it proves nothing to another: one corrupt replica could invent a zone. So every replica transfers for itself, with a
+//! key of its own:
 //!
 //! 1. A replica compares what it transferred with what the state has of the zone, and cuts the changes
 //!    ([`crate::directory::primary::Changes`]) into parts. It **votes**, in its next block, for the primary's serial, the
 //!    digests of the parts, and the number of versions taken before, since changes hold from one content only.
-//! 2. A **candidate** that a kernel votes for is one that a correct replica transferred. Of several the newest serial counts.
-//! 3. Those who voted for it put the parts that are not ordered yet into their blocks, each part one of them; after some rounds
-//!    another does ([`mine`]). A part counts if the candidate that counts names its digest; no other bytes are kept.
-//! 4. The version **takes effect** at the end of the commit that brings its last part: what changed is applied and signed like
-//!    what owners change, nothing else is. Votes and parts of that zone are void from then on.
+//! 2. A **candidate** that a kernel votes for is one that a correct replica transferred. Of several the newest serial
+//!    counts.
+//! 3. Those who voted for it put the parts that are not ordered yet into their blocks, each part one of them; after
+//!    some rounds another does ([`mine`]). A part counts if the candidate that counts names its digest; no other bytes
+//!    are kept.
+//! 4. The version **takes effect** at the end of the commit that brings its last part: what changed is applied and
+//!    signed like what owners change, nothing else is. Votes and parts of that zone are void from then on.
 //!
 //! # Why the changes ride in the order
 //!
-//! The other way is to order acknowledgements of a quorum that holds them, and let the rest pull. But of a quorum `f` may be corrupt, and
-//! then `f` correct replicas are still without the bytes at the commit that applies them. They cannot execute it, nor anything
-//! after it: the number of the next signing task depends on it. So few may be left that no head is signed, and the state cannot be
-//! copied either. In the order, what a commit needs is there when the commit is, at everybody, after every crash; and a copy of the
-//! state holds whatever is pending. It costs one sending of the *changes*: 10 to 50 KiB for a version of the root zone.
+//! The other way is to order acknowledgements of a quorum that holds them, and let the rest pull. But of a quorum `f`
+//! may be corrupt, and then `f` correct replicas are still without the bytes at the commit that applies them. They
+//! cannot execute it, nor anything after it: the number of the next signing task depends on it. So few may be left that
+//! no head is signed, and the state cannot be copied either. In the order, what a commit needs is there when the commit
+//! is, at everybody, after every crash; and a copy of the state holds whatever is pending. It costs one sending of the
+//! *changes*: 10 to 50 KiB for a version of the root zone.
 //!
 //! # What a corrupt replica can do
 //!
-//! * Vote for an invented zone, or for digests of which nobody has the bytes: it counts when a correct replica votes the same, never.
-//!   With `f` others it makes no kernel.
+//! * Vote for an invented zone, or for digests of which nobody has the bytes: it counts when a correct replica votes
+//!   the same, never. With `f` others it makes no kernel.
 //! * Vote a million serials: its latest [`MAX_VOTES_PER_ZONE`] count. Serials that are not after the zone's own
 //!   (RFC 1982) count as nothing, as do those on a content that is past.
-//! * Vote for what a correct replica transferred and withhold the parts, or withdraw its vote: the correct ones among the voters
-//!   carry them. If these crash, later ones transfer a newer serial and vote for that. What a kernel votes for later replaces what was
-//!   voted for before if its serial is newer, so the last version of a registry that rests gets through when a kernel of
-//!   correct replicas has it.
+//! * Vote for what a correct replica transferred and withhold the parts, or withdraw its vote: the correct ones among
+//!   the voters carry them. If these crash, later ones transfer a newer serial and vote for that. What a kernel votes
+//!   for later replaces what was voted for before if its serial is newer, so the last version of a registry that rests
+//!   gets through when a kernel of correct replicas has it.
 //! * Order parts: those of the candidate that counts only help. Others are dropped where they are ordered.
 //!
 //! So the state holds, for each zone, at most one candidate's parts, which a correct replica made within
 //! [`MAX_CHANGES`], and votes of 4 KiB each.
 //!
-//! A correct replica does not vote for a zone that the rules do not take; execution asks the same rules, in the same state. Should a
-//! kernel have voted for such changes all the same, they are dropped, and the next version can come.
+//! A correct replica does not vote for a zone that the rules do not take; execution asks the same rules, in the same
+//! state. Should a kernel have voted for such changes all the same, they are dropped, and the next version can come.
 //!
 //! The published serial is not the primary's: renewals and heartbeats are versions too. Serials of the primary only say
 //! which of its versions is newer.
@@ -198,8 +203,8 @@ impl Ballot {
         }
     }
 
-    /// The version whose last part is there, if one is: what it makes of the zone, or why nothing. It is over with its votes and
-    /// parts in both cases.
+    /// The version whose last part is there, if one is: what it makes of the zone, or why nothing. It is over with its
+    /// votes and parts in both cases.
     pub(super) fn take(&mut self, directory: &Directory, rows: &mut Vec<Row>) -> Option<Taken> {
         let whole = self.missing().next().is_none();
         let (candidate, voters) = self.chosen.take_if(|_| whole)?;

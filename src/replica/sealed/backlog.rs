@@ -1,9 +1,9 @@
 //! Commits that wait, whole and in their order, until what is sealed in them is opened.
 //!
 //! A commit's openings and tickets are dealt with when it is ordered; everything else in it waits here. What waits is
-//! bounded for each author: a block that goes beyond is left out, all but its tickets, at every replica alike. Its operations
-//! count as not ordered and are proposed again by who holds them. A commit without contents takes the place of one
-//! without contents before it, so that commits alone do not add up either.
+//! bounded for each author: a block that goes beyond is left out, all but its tickets, at every replica alike. Its
+//! operations count as not ordered and are proposed again by who holds them. A commit without contents takes the place
+//! of one without contents before it, so that commits alone do not add up either.
 
 use std::collections::{BTreeMap, VecDeque};
 

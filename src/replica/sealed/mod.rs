@@ -5,11 +5,11 @@
 //! place of one is fixed do replicas give shares of its decryption, in their next blocks. A kernel of valid shares opens.
 //!
 //! - An envelope ([`super::envelope`]) is checked before it counts as ordered: without that, whoever got decryptions of
-//!   ciphertexts of his own making could read others'. One that fails the check gets no ticket and no share, and is evidence
-//!   against the block's author, since correct replicas check at the door.
+//!   ciphertexts of his own making could read others'. One that fails the check gets no ticket and no share, and is
+//!   evidence against the block's author, since correct replicas check at the door.
 //! - One that passes gets the next *ticket* where it is ordered first, whoever carried it. The same envelope later is a
-//!   duplicate. So a replica that copies an envelope, and has its copy ordered before the original, has only helped the owner:
-//!   the operation inside is his.
+//!   duplicate. So a replica that copies an envelope, and has its copy ordered before the original, has only helped the
+//!   owner: the operation inside is his.
 //! - A replica gives its share once its own state has the ticket. The block with the share is thus ordered in a later
 //!   commit than the envelope, at everybody: a share for a ticket that is not given out yet proves its author corrupt.
 //!   Of one author and ticket the first share counts, bad or good; a bad one is evidence. Shares that come after the
@@ -19,12 +19,13 @@
 //!
 //! # What it costs, and its bounds
 //!
-//! CPU time of the steps (release build, both cores busy): to decode an envelope 1.0 ms; to check it 4.0 ms alone and 2.7 ms in a
-//! batch of 16, of which hashing to the curve is 1.9; a share 0.1 ms; an opening 2.1 ms, as the combination is checked and
-//! not each share. That is 6 ms for an envelope at each replica. So
-//! [`MAX_SEALED_PER_BLOCK`](crate::limits::MAX_SEALED_PER_BLOCK) is 4: full blocks of 4 replicas cost a round 100 ms at everybody, and a
-//! liar alone 25 ms; sealing is for registrations, not for every update. What is checked at this replica's own door is not checked
-//! again when it is ordered. Nothing is checked before it is ordered or at the door: blocks that are never ordered cost nothing.
+//! CPU time of the steps (release build, both cores busy): to decode an envelope 1.0 ms; to check it 4.0 ms alone and
+//! 2.7 ms in a batch of 16, of which hashing to the curve is 1.9; a share 0.1 ms; an opening 2.1 ms, as the combination
+//! is checked and not each share. That is 6 ms for an envelope at each replica. So
+//! [`MAX_SEALED_PER_BLOCK`](crate::limits::MAX_SEALED_PER_BLOCK) is 4: full blocks of 4 replicas cost a round 100 ms at
+//! everybody, and a liar alone 25 ms; sealing is for registrations, not for every update. What is checked at this
+//! replica's own door is not checked again when it is ordered. Nothing is checked before it is ordered or at the door:
+//! blocks that are never ordered cost nothing.
 //!
 //! An author has at most [`MAX_SEALED_WAITING`](crate::limits::MAX_SEALED_WAITING) tickets open and
 //! [`MAX_BACKLOG_BYTES`](crate::limits::MAX_BACKLOG_BYTES) bytes waiting; beyond, what it carries counts as not ordered.
@@ -125,8 +126,8 @@ impl Sealed {
         self.waiting.get(&ticket).is_some_and(|waiting| matches!(waiting.state, State::Opened(_)))
     }
 
-    /// Tickets for which no share of `me` is ordered yet, with what to make it of. They follow from the state: after a restart
-    /// they are the same.
+    /// Tickets for which no share of `me` is ordered yet, with what to make it of. They follow from the state: after a
+    /// restart they are the same.
     pub fn owed_by(&self, me: ReplicaId) -> impl Iterator<Item = (Ticket, &VerifiedCiphertext)> {
         let early = self.checked.values().next().filter(|_| planted(Mutant::ShareBeforeOrder));
         let owed = self.waiting.iter().filter_map(move |(&ticket, waiting)| match &waiting.state {
@@ -167,8 +168,8 @@ impl Sealed {
         misdeeds
     }
 
-    /// The envelopes of a commit, in its order, each with its block's author: the tickets of those that get one. `is_known` tells
-    /// which were executed before.
+    /// The envelopes of a commit, in its order, each with its block's author: the tickets of those that get one.
+    /// `is_known` tells which were executed before.
     pub fn on_envelopes(
         &mut self,
         envelopes: Vec<(ReplicaId, Vec<u8>)>,

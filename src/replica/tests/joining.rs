@@ -116,8 +116,8 @@ pub fn a_replica_that_lost_its_disk_joins_under_its_old_name() {
 }
 
 /// Found on real disks: the others were quiet, their last blocks had come during the copy and were not looked at, and what
-/// they answered later was cut where a message ends. Nothing in it said that there was more, so the replica stayed there until
-/// somebody spoke.
+/// they answered later was cut where a message ends. Nothing in it said that there was more, so the replica stayed
+/// there until somebody spoke.
 #[test]
 fn a_replica_that_joins_in_a_quiet_cluster_catches_up_with_more_than_one_answer_holds() {
     let (mut world, mut alice) = with_one_left_behind(10);

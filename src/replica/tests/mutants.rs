@@ -1,5 +1,5 @@
-//! Scenarios of whole replicas in which planted bugs ([`crate::mutants`]) are looked for: those of this directory, each with
-//! its own claims.
+//! Scenarios of whole replicas in which planted bugs ([`crate::mutants`]) are looked for: those of this directory, each
+//! with its own claims.
 
 use super::fixture::fixture;
 use super::{hostile, joining, scenarios, sealed};

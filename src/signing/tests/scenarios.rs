@@ -1,5 +1,5 @@
-//! What the scheduler promises, one scenario each. Every commit of every scenario also checks that two schedulers agree to the
-//! byte, one of them read back from rows; that signatures verify; and that no nonce answers twice.
+//! What the scheduler promises, one scenario each. Every commit of every scenario also checks that two schedulers agree
+//! to the byte, one of them read back from rows; that signatures verify; and that no nonce answers twice.
 
 use std::collections::BTreeSet;
 

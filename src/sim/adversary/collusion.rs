@@ -16,10 +16,11 @@ const CROWD: usize = 32;
 /// Ticks after which the chain is shown, however long it is.
 const PATIENCE: u32 = 16;
 
-/// The first of them makes a chain that nobody sees, at whose lower end hangs a block of another that nobody sees either, and
-/// then shows both to one correct replica. Whatever that one says from then on leads to the chain: the others have to find
-/// all of it. Meanwhile all colluders crowd the places where blocks of the chain would wait with blocks of lower rounds
-/// whose parents nobody made, and send what they can of the chain themselves, so that it counts as theirs.
+/// The first of them makes a chain that nobody sees, at whose lower end hangs a block of another that nobody sees
+/// either, and then shows both to one correct replica. Whatever that one says from then on leads to the chain: the
+/// others have to find all of it. Meanwhile all colluders crowd the places where blocks of the chain would wait with
+/// blocks of lower rounds whose parents nobody made, and send what they can of the chain themselves, so that it counts
+/// as theirs.
 pub struct Colluder {
     /// Whoever has a block to hang at the lower end hides it from this round on.
     begins: u64,

@@ -18,8 +18,8 @@ pub struct Successor {
 }
 
 impl RocksStore {
-    /// What was staged, with own record and boot number, and what says that the record was lost. Neither may change here until
-    /// [`Successor::succeed`].
+    /// What was staged, with own record and boot number, and what says that the record was lost. Neither may change
+    /// here until [`Successor::succeed`].
     pub fn detach_staged(&mut self) -> Result<Successor, StoreError> {
         let mut staged = *self.staged.take().ok_or_else(|| self.nothing_staged())?;
         let Counters { own, boot } = self.counters;

@@ -1,13 +1,14 @@
 //! RocksDB's log and its manifest, looked at before RocksDB reads them.
 //!
-//! Both are files of records. RocksDB replays its log up to the first record that is bad (point in time recovery), but looks
-//! for good ones behind it, and the search of its release 11.8 does not end at a record whose type byte says that it is of a
-//! recycled log, in a log that began otherwise (`ReadPhysicalRecord` in `db/log_reader.cc` returns without a step forward): one
-//! flipped bit of a type byte is enough. So:
+//! Both are files of records. RocksDB replays its log up to the first record that is bad (point in time recovery), but
+//! looks for good ones behind it, and the search of its release 11.8 does not end at a record whose type byte says that
+//! it is of a recycled log, in a log that began otherwise (`ReadPhysicalRecord` in `db/log_reader.cc` returns without a
+//! step forward): one flipped bit of a type byte is enough. So:
 //!
-//! - Each log is cut off behind the beginning of its first bad record. Nothing that counts is lost by this, and RocksDB still
-//!   sees that something is missing, so that a later log does not count either unless it goes on exactly there. Whether what is
-//!   missing was durable is judged afterwards, by the mark. Until then a copy of the log is kept beside it.
+//! - Each log is cut off behind the beginning of its first bad record. Nothing that counts is lost by this, and RocksDB
+//!   still sees that something is missing, so that a later log does not count either unless it goes on exactly there.
+//!   Whether what is missing was durable is judged afterwards, by the mark. Until then a copy of the log is kept beside
+//!   it.
 //! - A manifest with a bad record is refused, as RocksDB would do if it came to its end.
 //!
 //! What a power cut leaves at the end of a file, half a header or half a record, is left to RocksDB.
@@ -18,8 +19,8 @@
 //! record = checksum (4) ‖ length (2) ‖ type (1) ‖ payload
 //! ```
 //!
-//! Numbers are little-endian; the checksum is CRC-32C over type and payload, masked (RocksDB, `db/log_format.h`). Logs are never
-//! recycled here.
+//! Numbers are little-endian; the checksum is CRC-32C over type and payload, masked (RocksDB, `db/log_format.h`). Logs
+//! are never recycled here.
 
 use std::ffi::OsString;
 use std::fs::{self, File};

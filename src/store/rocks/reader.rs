@@ -239,8 +239,8 @@ pub fn open_copy(home: &Path, height: u64) -> Result<Option<RocksReader>, StoreE
     if path.exists() { RocksReader::open_copy(&path).map(Some) } else { Ok(None) }
 }
 
-/// Has the database in `path` for this process alone. RocksDB's own lock comes too late: its logs are looked at, and may be cut,
-/// before it opens.
+/// Has the database in `path` for this process alone. RocksDB's own lock comes too late: its logs are looked at, and
+/// may be cut, before it opens.
 fn lock(path: &Path) -> Result<File, StoreError> {
     let failed = |error: io::Error| io_error(path, &error);
     let folder = database_path(path);

@@ -1,9 +1,10 @@
 //! Reading back what is on the disk, past what remembers it.
 //!
 //! RocksDB serves blocks from its cache as they were when it last read them, and the operating system does the same with
-//! pages of files: bytes that went wrong since are not seen. So before a walk the system is advised to forget the files, and
-//! before each step RocksDB is made to forget its blocks, indexes among them; what the step reads is not put back. Whoever
-//! reads a block in between takes it from the disk too. Every block's checksum is verified, and every value's.
+//! pages of files: bytes that went wrong since are not seen. So before a walk the system is advised to forget the
+//! files, and before each step RocksDB is made to forget its blocks, indexes among them; what the step reads is not put
+//! back. Whoever reads a block in between takes it from the disk too. Every block's checksum is verified, and every
+//! value's.
 //!
 //! Reading writes nothing, but for the time of the first reading of a new file, which most file systems note once
 //! (`relatime`; `noatime` has none).
@@ -53,8 +54,8 @@ impl Walk {
 }
 
 impl RocksReader {
-    /// Reads at most `limit` values from `start` on. Gives the least key that was not read, and what is left of the limit: if
-    /// anything is, the family is at its end.
+    /// Reads at most `limit` values from `start` on. Gives the least key that was not read, and what is left of the
+    /// limit: if anything is, the family is at its end.
     fn walk(&self, family: &str, start: Vec<u8>, limit: usize) -> Result<(Vec<u8>, usize), StoreError> {
         let mut options = read_options();
         options.fill_cache(false);
