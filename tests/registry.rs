@@ -30,8 +30,8 @@ struct Primary {
 }
 
 impl Primary {
-    /// With a key for each replica.
-    fn start(folder: &Path, port: u16, replicas: u16) -> Self {
+    /// With a key for each replica, which stand at these ports and are told of new versions.
+    fn start(folder: &Path, port: u16, replicas: &[u16]) -> Self {
         let folder = folder.join("primary");
         fs::create_dir(&folder).unwrap();
         let work = folder.display();
@@ -41,14 +41,15 @@ impl Primary {
              zonelistfile: \"{work}/nsd.zones\"\nremote-control:\n control-enable: no\n"
         );
         let mut zone = format!("zone:\n name: \"{ZONE}\"\n zonefile: \"zone\"\n");
-        for replica in 0..replicas {
+        for (replica, port) in (0..).zip(replicas) {
             let secret = secret(replica);
             text += &format!("key:\n name: \"replica{replica}.\"\n algorithm: hmac-sha256\n secret: \"{secret}\"\n");
-            zone += &format!(" provide-xfr: 127.0.0.1 replica{replica}.\n");
+            zone +=
+                &format!(" provide-xfr: 127.0.0.1 replica{replica}.\n notify: 127.0.0.1@{port} replica{replica}.\n");
         }
         let config = folder.join("nsd.conf");
         fs::write(&config, text + &zone).unwrap();
-        write_zone(&folder, 0, "");
+        write_zone(&folder, 0, "1", "");
         let mut nsd = Command::new("/usr/sbin/nsd");
         let process = Process::start(nsd.arg("-d").arg("-c").arg(config), &folder.join("log"));
         let primary = Self { _process: process, folder, port };
@@ -59,9 +60,9 @@ impl Primary {
         primary
     }
 
-    /// The registry changes its zone.
-    fn serve(&self, version: u32, lines: &str) {
-        write_zone(&self.folder, version, lines);
+    /// The registry changes its zone, of which replicas may look for the next version after so many seconds.
+    fn serve(&self, version: u32, refresh: &str, lines: &str) {
+        write_zone(&self.folder, version, refresh, lines);
         let pid = fs::read_to_string(self.folder.join("nsd.pid")).unwrap().trim().parse().unwrap();
         signal(pid, "HUP");
         let expected = SERIAL + version;
@@ -74,12 +75,11 @@ impl Primary {
 
 const SERIAL: u32 = 2026082201;
 
-fn write_zone(folder: &Path, version: u32, lines: &str) {
+fn write_zone(folder: &Path, version: u32, refresh: &str, lines: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("zones/names.example.zone");
     let text = fs::read_to_string(path).unwrap();
     let text = text.replace(&SERIAL.to_string(), &(SERIAL + version).to_string());
-    // What the replicas look for again after a second.
-    let text = text.replacen(" 3h ", " 1 ", 1).replacen(" 1h ", " 1 ", 1);
+    let text = text.replacen(" 3h ", &format!(" {refresh} "), 1).replacen(" 1h ", " 1 ", 1);
     fs::write(folder.join("zone"), text + lines).unwrap();
 }
 
@@ -122,7 +122,8 @@ fn what_the_registry_changes_at_its_primary_is_signed_by_the_cluster_and_nothing
     let policy = tempfile::NamedTempFile::new().unwrap();
     fs::write(&policy, "[default]\nsource = \"primary\"\nheartbeat = \"off\"\n").unwrap();
     let mut bed = Testbed::start(&["--policy", policy.path().to_str().unwrap()]);
-    let primary = Primary::start(bed.folder.path(), bed.ports.base + 150, bed.count());
+    let replicas: Vec<u16> = (0..bed.count()).map(|replica| bed.dns(replica)).collect();
+    let primary = Primary::start(bed.folder.path(), bed.ports.base + 150, &replicas);
     bed.stop();
     configure(&bed, &primary);
     bed.start_again();
@@ -131,11 +132,11 @@ fn what_the_registry_changes_at_its_primary_is_signed_by_the_cluster_and_nothing
     bed.run("title register alice.names.example. --key alice.key").refused("ask the registry");
     assert!(dig(bed.dns(0), &format!("+norecurse www.{ZONE} KEY")).answers.is_empty(), "no keys of owners");
 
-    primary.serve(1, "fresh A 192.0.2.9\n");
+    primary.serve(1, "1", "fresh A 192.0.2.9\n");
     shows(&bed, 0..4, "fresh", "192.0.2.9");
     steps.next("a version");
     let (before, first) = (dump(&bed, 1), serial(bed.dns(1), ZONE));
-    primary.serve(2, "fresh A 192.0.2.10\n");
+    primary.serve(2, "1", "fresh A 192.0.2.10\n");
     shows(&bed, 0..4, "fresh", "192.0.2.10");
     steps.next("another");
     let (after, second) = (dump(&bed, 1), serial(bed.dns(1), ZONE));
@@ -153,11 +154,16 @@ fn what_the_registry_changes_at_its_primary_is_signed_by_the_cluster_and_nothing
 
     // With one replica down, and again with it.
     bed.kill_replica(3);
-    primary.serve(3, "fresh A 192.0.2.11\n");
+    primary.serve(3, "1", "fresh A 192.0.2.11\n");
     shows(&bed, 0..3, "fresh", "192.0.2.11");
     steps.next("a version without one replica");
     let _third = bed.start_replica(3);
     shows(&bed, 0..4, "fresh", "192.0.2.11");
     assert_eq!(dump(&bed, 3), dump(&bed, 0));
-    steps.next("end");
+    // Nobody would look for three hours.
+    primary.serve(4, "3h", "fresh A 192.0.2.12\n");
+    shows(&bed, 0..4, "fresh", "192.0.2.12");
+    primary.serve(5, "3h", "fresh A 192.0.2.13\n");
+    shows(&bed, 0..4, "fresh", "192.0.2.13");
+    steps.next("a version that the primary told of");
 }

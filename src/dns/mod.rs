@@ -22,7 +22,7 @@
 //!
 //! `tests/differential` sets the answers beside NSD's and Knot's.
 //!
-//! Deviations, beside those that each file lists: SIG(0) of a query is not looked at, UPDATE and NOTIFY get NOTIMP.
+//! Deviations, beside those that each file lists: SIG(0) of a query is not looked at, UPDATE gets NOTIMP.
 
 #[cfg(all(feature = "misbehave", not(debug_assertions)))]
 compile_error!("the feature `misbehave` makes a replica lie; it is for tests and never part of a release build");
@@ -41,6 +41,7 @@ pub mod https;
 mod lookup;
 #[cfg(feature = "misbehave")]
 pub mod misbehave;
+pub mod notified;
 pub mod notify;
 pub mod options;
 mod padding;
@@ -153,7 +154,9 @@ fn reply(
             Replied::Not
         }
         Err(Refusal::Reply(rcode)) => {
-            response::refuse(message, rcode, out);
+            if rcode != Rcode::NOTIMP || !notified::hear(message, client, out) {
+                response::refuse(message, rcode, out);
+            }
             Replied::Yes { proven: false }
         }
     }

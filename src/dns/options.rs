@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::cookies::{COOKIE, Cookie, CookieSecret};
+use super::notified::Primary;
 use super::query::{Edns, Query};
 use super::response::{ExtendedError, Transport};
 use super::transfer;
@@ -32,6 +33,8 @@ pub struct Settings {
     pub catalog: Option<View>,
     /// What queries may be signed with.
     pub keys: Vec<Arc<TsigKey>>,
+    /// Whose word of new versions counts.
+    pub primaries: Vec<Primary>,
     /// Zone transfers so far.
     pub transferred: transfer::Counts,
 }
@@ -47,6 +50,7 @@ impl Settings {
             transfers: Vec::new(),
             catalog: None,
             keys: Vec::new(),
+            primaries: Vec::new(),
             transferred: transfer::Counts::default(),
         }
     }

@@ -361,7 +361,8 @@ pub(super) fn name_at(message: &[u8], at: usize) -> Option<(NameBuffer, usize)> 
 }
 
 /// Where the last record of a message begins, if the message ends with it.
-fn last_record(message: &[u8]) -> Option<usize> {
+/// Where the last record of a message begins, if it has additional ones.
+pub(super) fn last_record(message: &[u8]) -> Option<usize> {
     let count = |at: usize| Some(u16::from_be_bytes([*message.get(at)?, *message.get(at + 1)?]));
     let (questions, records) = (count(4)?, u32::from(count(6)?) + u32::from(count(8)?) + u32::from(count(10)?));
     let mut reader = Reader(message.get(super::query::HEADER..)?);

@@ -1,12 +1,10 @@
 //! What a replica does for zones that come from a registry's primary: it looks there for a newer serial, and transfers
 //! the zone.
 //!
-//! As a secondary does (RFC 1035 §4.3.5): when the SOA record's refresh time is over, or a while after a try that
-//! failed, it asks for the SOA record; if the serial is another than it saw last, for the zone, over the same
+//! As a secondary does (RFC 1035 §4.3.5): when the SOA record's refresh time is over, at word of a new version
+//! ([`crate::dns::notified`]), or a while after a try that failed, it asks for the SOA record; if the serial is another than it saw last, for the zone, over the same
 //! connection. What it transferred it hands to the core, which compares it with the state and votes
 //! ([`crate::replica::primary`]).
-//!
-//! NOTIFY of the primary is not listened to: a registry that wants its changes seen soon sets a short refresh time.
 
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
@@ -15,7 +13,7 @@ use anyhow::{Context, anyhow, bail};
 use rand_core::{OsRng, RngCore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Duration, sleep, timeout};
 
@@ -25,8 +23,9 @@ use crate::config::primaries::Primary;
 use crate::directory::master::ZoneFile;
 use crate::directory::primary::ZoneSource;
 use crate::directory::rrset::Rtype;
+use crate::dns::notified;
 use crate::dns::primary::{Exchange, Record, serial_and_refresh};
-use crate::dns::seconds_now;
+use crate::dns::{Settings, seconds_now};
 use crate::limits::{PRIMARY_REFRESH, PRIMARY_RETRY, PRIMARY_TIMEOUT, RETRY_INTERVAL};
 use crate::replica::genesis::Genesis;
 
@@ -34,7 +33,7 @@ use crate::replica::genesis::Genesis;
 pub fn follow(
     primaries: &[Primary],
     genesis: &Genesis,
-    keys: &[Arc<TsigKey>],
+    settings: &Settings,
     inputs: &SyncSender<Input>,
 ) -> anyhow::Result<JoinSet<()>> {
     let mut tasks = JoinSet::new();
@@ -48,17 +47,32 @@ pub fn follow(
         if zone.is_none_or(|zone| zone.policy.source != ZoneSource::Primary) {
             bail!("replica.toml: {} is no zone of this network that comes from a primary", primary.zone);
         }
-        let key = keys.iter().find(|key| key.name == primary.key).cloned();
+        let key = settings.keys.iter().find(|key| key.name == primary.key).cloned();
         let key = key.with_context(|| format!("replica.toml: the file of tsig_keys has no key {}", primary.key))?;
-        let follower = Follower { primary: primary.clone(), key, inputs: inputs.clone(), seen: None };
+        let word =
+            settings.primaries.iter().find(|heard| heard.zone == primary.zone).map(|heard| Arc::clone(&heard.word));
+        let word = word.with_context(|| format!("nobody listens for a NOTIFY of {}", primary.zone))?;
+        let follower = Follower { primary: primary.clone(), key, word, inputs: inputs.clone(), seen: None };
         tasks.spawn(follower.follow());
     }
     Ok(tasks)
 }
 
+/// Whose NOTIFY counts.
+pub fn heard(primaries: &[Primary]) -> Vec<notified::Primary> {
+    let heard = |primary: &Primary| notified::Primary {
+        zone: primary.zone.clone(),
+        key: primary.key.clone(),
+        word: Arc::default(),
+    };
+    primaries.iter().map(heard).collect()
+}
+
 struct Follower {
     primary: Primary,
     key: Arc<TsigKey>,
+    /// Of a new version.
+    word: Arc<Notify>,
     inputs: SyncSender<Input>,
     /// Serial of the last version that was handed to the core.
     seen: Option<u32>,
@@ -75,7 +89,11 @@ impl Follower {
                     PRIMARY_RETRY
                 }
             };
-            sleep(Duration::from_secs(wait.into())).await;
+            let least = u64::from(*PRIMARY_REFRESH.start());
+            sleep(Duration::from_secs(least)).await;
+            let rest = Duration::from_secs(u64::from(wait).saturating_sub(least));
+            // Whether it is over or there was word, the primary is asked.
+            let _ = timeout(rest, self.word.notified()).await;
         }
     }
 

@@ -86,6 +86,7 @@ async fn serve(
     OsRng.fill_bytes(&mut cookie_secret);
     let mut settings = dns::Settings::new(&config.id.to_string(), cookie_secret);
     secondaries::configure(&config.dns_secondaries, &genesis, &mut settings)?;
+    settings.primaries = primaries::heard(&config.primaries);
     let settings = Arc::new(settings);
     let SecretBundle { link, .. } = &secrets;
     let link_key = SecretKey::from_seed(&link.seed());
@@ -132,7 +133,7 @@ async fn serve(
         .with_context(|| format!("cannot listen for DNS on {}", config.listen.dns))?;
     let transports = Transports::start(config, &dns)?;
     let notifying = secondaries::notify(&config.dns_secondaries, config.listen.dns.ip(), &dns, &readers).await?;
-    let following = primaries::follow(&config.primaries, &genesis, &dns.settings.keys, &inputs)?;
+    let following = primaries::follow(&config.primaries, &genesis, &dns.settings, &inputs)?;
     let http = tokio::net::TcpListener::bind(config.listen.http).await;
     let http = http.with_context(|| format!("cannot listen for HTTP on {}", config.listen.http))?;
     let api = Api {
