@@ -74,7 +74,7 @@ fn clue(mutant: Mutant) -> Option<Clue> {
         }
         M::CoinUnchecked | M::RoundBeforeCoin => Clue::Clusters(Bias::Corrupt(Behaviour::FalseShares)),
         M::TimeIsMaximum | M::TimeIsMean | M::TimeNotMonotone => Clue::Clusters(Bias::Corrupt(Behaviour::LieAboutTime)),
-        M::FutureUnbounded => Clue::Clusters(Bias::Corrupt(Behaviour::Flood)),
+        M::FutureUnbounded | M::JoinsNoRound => Clue::Clusters(Bias::Corrupt(Behaviour::Flood)),
         M::BothTwinsEmitted | M::EvidenceRepeated => Clue::Clusters(Bias::Corrupt(Behaviour::Equivocate)),
         M::WantedTwinRefused | M::TwinsByArrival | M::PassedOverForgotten => {
             Clue::Clusters(Bias::Corrupt(Behaviour::Fork))
@@ -107,7 +107,6 @@ fn clue(mutant: Mutant) -> Option<Clue> {
         M::EvidenceForgotten => Clue::Scenario("blame once"),
         M::NonceTwice => Clue::With("silent"),
         M::SealedNotAwaited => Clue::Scenario("the thief"),
-        M::JoinsNoRound => Clue::Scenario("a lost disk"),
         _ => return None,
     };
     Some(clue)
