@@ -216,6 +216,7 @@ impl Core {
                     self.expose(zones);
                 }
                 Effect::Fault { culprit, what } => self.report(culprit, &what),
+                Effect::NotVotedFor(error) => tracing::warn!("not voted for any more: {error}"),
                 Effect::Sync { height } => {
                     self.store.commit(std::mem::take(&mut self.pending), Durability::Sync)?;
                     queue.extend(self.replica.durable(height));
@@ -335,7 +336,7 @@ impl Core {
 
     fn go_on_as(&mut self, replica: Replica, mut effects: Vec<Effect>) -> Result<(), CoreError> {
         let before = std::mem::replace(&mut self.replica, replica);
-        self.replica.inherit(before);
+        effects.extend(self.replica.inherit(before));
         for peer in self.mesh.connected().iter() {
             effects.extend(self.replica.connected(peer));
         }

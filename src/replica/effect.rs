@@ -2,6 +2,7 @@
 
 use super::heads::Head;
 use super::message::{PeerMessage, StatePart};
+use super::primary::mine::NotVotedFor;
 use crate::committee::ReplicaId;
 use crate::order::BlockRef;
 use crate::store::Batch;
@@ -67,6 +68,9 @@ pub enum Effect {
         culprit: ReplicaId,
         what: String,
     },
+    /// A zone that was handed to [`Replica::transferred`](super::Replica::transferred) and voted for is not voted for any
+    /// more, since a version took effect meanwhile. For the operator.
+    NotVotedFor(NotVotedFor),
 }
 
 /// How much a replica holds in memory that others can make it hold.

@@ -26,7 +26,7 @@ use super::envelope::operation_of;
 use super::genesis::Genesis;
 use super::outcome::{Accepted, Outcome, Outcomes};
 use super::payload::Payload;
-use super::primary::{Ballot, Part, Taken, Vote};
+use super::primary::{Ballot, Candidate, Part, Taken, Vote};
 use super::rsa::AuthorityKey;
 use super::sealed::backlog::{Backlog, Held, HeldBlock};
 use super::sealed::stored::TICKET_ROW;
@@ -98,8 +98,8 @@ pub struct Executed {
     pub assignments: Vec<Assignment>,
     /// Operations that were ordered: they need not be proposed again.
     pub operations: Vec<Digest>,
-    /// Whether a version from a primary was taken, or refused.
-    pub taken: bool,
+    /// Versions from primaries that were taken, or refused, by zone.
+    pub taken: BTreeMap<Name, Candidate>,
     /// Whether a zone version was published.
     pub published: bool,
     /// Whether anything that a reader can see is new.
@@ -373,8 +373,10 @@ impl Machine {
     fn take_from_primaries(&mut self, executed: &mut Executed) {
         let Progress { agreed_time: now, position, .. } = self.progress;
         for (apex, ballot) in &mut self.ballots {
-            let Some(Taken { voters, judged }) = ballot.take(&self.directory, &mut executed.rows) else { continue };
-            executed.taken = true;
+            let Some(Taken { candidate, voters, judged }) = ballot.take(&self.directory, &mut executed.rows) else {
+                continue;
+            };
+            executed.taken.insert(apex.clone(), candidate);
             match judged {
                 Ok(update) => {
                     let (dirty, rows) = self.directory.apply_changes(update, now, position);

@@ -201,6 +201,7 @@ impl Node {
                     }
                 }
                 Effect::Fault { culprit, what } => anyhow::bail!("{culprit} is said to be at fault: {what}"),
+                Effect::NotVotedFor(error) => anyhow::bail!("no zone comes from a primary: {error}"),
                 Effect::KeepCopy { height } => {
                     self.flush()?;
                     self.store.keep_copy(height)?;

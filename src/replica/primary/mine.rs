@@ -22,6 +22,11 @@ pub enum NotVotedFor {
          nothing of it is taken"
     )]
     NotNewer { zone: Name, serial: u32, current: u32 },
+    #[error(
+        "{zone} with serial {serial} was transferred with other content by the replicas whose version took effect: see \
+         that all servers of the registry serve the same under one serial, and raise it"
+    )]
+    OtherContent { zone: Name, serial: u32 },
     #[error("{zone} as its primary serves it: {error}")]
     Content { zone: Name, error: ContentError },
     #[error("{zone} changes by more than {MAX_CHANGES} bytes at once: have its primary serve versions in between")]
@@ -86,18 +91,21 @@ impl Mine {
         Ok(())
     }
 
-    /// After a version took effect: what is left to be voted for is compared with that. What is not voted for any more,
-    /// and why.
-    pub fn rebase(&mut self, machine: &Machine) -> Vec<NotVotedFor> {
+    /// After versions took effect, of which these were `taken` just now: what is left to be voted for is compared with
+    /// them. What is not voted for any more, and why.
+    pub fn rebase(&mut self, machine: &Machine, taken: &BTreeMap<Name, Candidate>) -> Vec<NotVotedFor> {
         let mut dropped = Vec::new();
         let stale = |name: &Name, base: u64| machine.ballot(name).is_none_or(|ballot| ballot.taken() != base);
         let stale: Vec<Name> =
             self.zones.iter().filter(|(name, it)| stale(name, it.base)).map(|(name, _)| name.clone()).collect();
         for name in stale {
-            let Some(Transferred { file, .. }) = self.zones.remove(&name) else { continue };
-            let is_left = machine.ballot(&name).is_some_and(|ballot| is_newer(file.serial(), ballot.serial()));
-            if is_left {
+            let Some(Transferred { file, candidates, .. }) = self.zones.remove(&name) else { continue };
+            let serial = file.serial();
+            let others = taken.get(&name).filter(|it| it.serial == serial);
+            if machine.ballot(&name).is_some_and(|ballot| is_newer(serial, ballot.serial())) {
                 dropped.extend(self.transferred(machine, file).err());
+            } else if others.is_some_and(|others| candidates.back().is_none_or(|(mine, _)| mine != others)) {
+                dropped.push(NotVotedFor::OtherContent { zone: name, serial });
             }
         }
         dropped

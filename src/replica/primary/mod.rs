@@ -118,6 +118,7 @@ pub fn is_newer(serial: u32, other: u32) -> bool {
 
 /// A version that a kernel voted for and whose parts are all there.
 pub(super) struct Taken {
+    pub candidate: Candidate,
     pub voters: ReplicaSet,
     pub judged: Result<Update, ContentError>,
 }
@@ -222,7 +223,7 @@ impl Ballot {
         if let Ok(update) = &judged {
             self.serial = update.serial();
         }
-        Some(Taken { voters, judged })
+        Some(Taken { candidate, voters, judged })
     }
 
     /// Finds what counts: of all that a kernel votes for, what is newest.

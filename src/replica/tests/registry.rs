@@ -14,7 +14,7 @@ use crate::directory::operation::Action;
 use crate::directory::primary::{Changes, ContentError};
 use crate::directory::refusal::Refusal;
 use crate::directory::rrset::{Rrset, Rtype};
-use crate::limits::CHANGE_PART;
+use crate::limits::{CHANGE_PART, MAX_CHANGES};
 use crate::replica::primary::{Candidate, Part, Vote, digest_of};
 use crate::replica::report::DoorRefusal;
 use crate::replica::{NotVotedFor, door};
@@ -326,6 +326,57 @@ fn a_zone_that_the_signer_cannot_take_is_not_voted_for() {
     assert_eq!(world.replica_mut(0).transferred(version(max, "")), Ok(()));
     let wrapped = world.replica_mut(0).transferred(version(SERIAL.wrapping_add(1 << 31), ""));
     assert!(matches!(wrapped, Err(NotVotedFor::NotNewer { .. })), "{wrapped:?}");
+}
+
+/// With as many bytes of changes as a version may have, if the zone is as it was in the beginning.
+fn heaviest(world: &World, serial: u32) -> ZoneFile {
+    let mut file = version(serial, "");
+    let more = |file: &mut ZoneFile, title: usize, size: usize| {
+        let rdatas = (0..4).map(|at| [&[at][..], &vec![0; size]].concat()).collect();
+        file.records.insert((name(&format!("heavy{title}")), Rtype(65280)), Rrset::new(Rtype(65280), 300, rdatas));
+    };
+    let size = |file: &ZoneFile| Changes::between(world.replica(0).machine().directory(), file).to_bytes().len();
+    let few = size(&file);
+    more(&mut file, 100, 12_000);
+    let last = 99 + MAX_CHANGES / (size(&file) - few);
+    (101..last).for_each(|title| more(&mut file, title, 12_000));
+    let rest = MAX_CHANGES - size(&file);
+    [last, last + 1].into_iter().for_each(|title| more(&mut file, title, rest / 8 - 50));
+    file
+}
+
+#[test]
+fn an_operator_is_told_what_is_not_voted_for_any_more_since_another_version_took_effect() {
+    let mut world = quiet_world(7);
+    let heaviest = heaviest(&world, SERIAL + 2);
+    // Less is left in it: the way from there is longer than a version may be.
+    let mut other = version(SERIAL + 1, "other A 192.0.2.1");
+    other.records.retain(|(owner, _), _| *owner == apex() || *owner == name("other"));
+    transfers(&mut world, 0, &heaviest);
+    // Another takes part no more, until one takes its place that has come to the state of the others.
+    transfers(&mut world, 3, &heaviest);
+    let before = world.remove(3);
+    for id in [1, 2] {
+        transfers(&mut world, id, &other);
+    }
+    world.run_until_quiet();
+    assert_eq!(taken(&world, 0), (1, SERIAL + 1));
+    let too_many = NotVotedFor::TooManyChanges { zone: apex() };
+    assert_eq!(std::mem::take(&mut world.not_voted_for), [(ReplicaId(0), too_many.clone())]);
+    world.start(3);
+    world.run_until_quiet();
+    world.input(ReplicaId(3), |replica| replica.inherit(before));
+    all_agree(&mut world);
+    assert_eq!(taken(&world, 3), (1, SERIAL + 1));
+    assert_eq!(std::mem::take(&mut world.not_voted_for), [(ReplicaId(3), too_many)]);
+    // The same serial, of other content.
+    transfers(&mut world, 0, &version(SERIAL + 3, "one A 192.0.2.1"));
+    for id in [1, 2] {
+        transfers(&mut world, id, &version(SERIAL + 3, "two A 192.0.2.1"));
+    }
+    all_agree(&mut world);
+    let differs = NotVotedFor::OtherContent { zone: apex(), serial: SERIAL + 3 };
+    assert_eq!(world.not_voted_for, [(ReplicaId(0), differs)]);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::limits::NONCES_AHEAD;
 use crate::order::{BlockRef, OrderPublic, VerifyEach};
 use crate::replica::message::PeerMessage;
 use crate::replica::recovery::{self, Recovery};
-use crate::replica::{Effect, FarBehind, Parts, Replica, door, sync};
+use crate::replica::{Effect, FarBehind, NotVotedFor, Parts, Replica, door, sync};
 use crate::rows::{Table, TableRows};
 use crate::store::memory::MemoryStore;
 use crate::store::serve::{self, StateServer};
@@ -62,6 +62,8 @@ pub struct World {
     /// What each serial showed, at whoever published it first.
     shown: BTreeMap<u32, Vec<u8>>,
     pub faults: Vec<(ReplicaId, String)>,
+    /// Versions of primaries that replicas gave up.
+    pub not_voted_for: Vec<(ReplicaId, NotVotedFor)>,
     /// Blocks as they are sent, for those who read everything at once.
     pub spied: Vec<(ReplicaId, Vec<u8>)>,
     /// What a corrupt replica makes of what it sends.
@@ -113,6 +115,7 @@ impl World {
             nodes: genesis.committee.ids().map(node).collect(),
             shown: BTreeMap::new(),
             faults: Vec::new(),
+            not_voted_for: Vec::new(),
             spied: Vec::new(),
             corrupt: None,
             far_behind: FarBehind::default(),
@@ -185,6 +188,13 @@ impl World {
     /// What every clock says.
     pub fn now(&self) -> Timestamp {
         Timestamp(self.now)
+    }
+
+    /// Ends a replica, of which all that it had in memory is kept.
+    pub fn remove(&mut self, id: u8) -> Replica {
+        let removed = self.nodes[usize::from(id)].replica.take().expect("it runs");
+        self.cut(ReplicaId(id), None);
+        removed
     }
 
     /// Starts a replica that did not run.
@@ -340,6 +350,7 @@ impl World {
                     }
                 }
                 Effect::Fault { culprit, what } => self.faults.push((culprit, what)),
+                Effect::NotVotedFor(error) => self.not_voted_for.push((id, error)),
                 Effect::Sync { height } => {
                     node.store.commit(std::mem::take(&mut node.pending), Durability::Sync).unwrap();
                     queue.extend(node.replica.as_mut().unwrap().durable(height));
@@ -502,7 +513,9 @@ impl World {
 
     /// The replica of the copied state goes on in the same process: no link breaks, and nobody greets it.
     fn take_over(&mut self, id: ReplicaId) {
+        let before = self.nodes[id.index()].replica.take().expect("it copied the state");
         self.boot(id);
+        self.input(id, |replica| replica.inherit(before));
         for peer in self.fixture.public.committee.ids().filter(|&peer| peer != id) {
             self.input(id, |replica| replica.connected(peer));
         }

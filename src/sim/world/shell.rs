@@ -162,6 +162,7 @@ impl World {
                 Effect::Diverged { ours, theirs } => {
                     assert!(!self.is_correct(process), "the state of a correct replica differs: {ours:?}, {theirs:?}");
                 }
+                Effect::NotVotedFor(_) => self.count("not voted for any more"),
                 Effect::Fault { culprit, what } => {
                     self.count("fault reported");
                     if self.is_correct(process) {
