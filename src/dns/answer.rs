@@ -10,7 +10,8 @@
 //!   name reached (RFC 6604). A loop ends the chain without an error.
 //! - Addresses are added to referrals, and to the zone's own NS records (at the root: priming, RFC 8109), as far as
 //!   they fit.
-//! - A replica that lost its state answers SERVFAIL, "not ready" (RFC 8914 §4.15), until it has a signed one again.
+//! - A replica that lost its state answers SERVFAIL, "not ready" (RFC 8914 §4.15), until it has a signed one again; one that
+//!   starts, for the zones that it has not read yet, and to who wants a transfer.
 //! - The Chaos class knows `version.bind` and `version.server`, which say `torrens` and nothing that helps an attacker, and
 //!   `id.server` and `hostname.bind`, which say what NSID does.
 
@@ -73,6 +74,9 @@ fn answer_question(view: &View, query: &Query<'_>, client: &Client<'_>, response
     let Some(zone) = zone_for(view, query) else {
         return response.finish_with(Rcode::REFUSED, Some(ExtendedError::NOT_AUTHORITATIVE));
     };
+    if zone.top().is_none() {
+        return response.finish_with(Rcode::SERVFAIL, Some(ExtendedError::NOT_READY));
+    }
     let signed = query.edns.is_some_and(|edns| edns.dnssec_ok);
     let proofs = Proofs::new(zone, signed);
     let mut walk = Walk {
@@ -112,7 +116,7 @@ fn no_transfer(view: &View, query: &Query<'_>, client: &Client<'_>, mut response
     if !client.may_transfer() || (client.transport != Transport::Stream && query.rtype == Rtype::AXFR) {
         return response.finish(Rcode::REFUSED);
     }
-    if view.withheld {
+    if view.withheld || view.starting {
         return response.finish_with(Rcode::SERVFAIL, Some(ExtendedError::NOT_READY));
     }
     let zone = zone_for(view, query).filter(|zone| zone.apex().as_ref() == query.name);

@@ -1,7 +1,7 @@
 //! Answers as transcripts, by RFC section.
 
 use super::Transport;
-use super::testing::{Ask, NEGATIVE_TTL, Reply, TTL, view, zone};
+use super::testing::{Ask, NEGATIVE_TTL, Reply, TTL, name as named, view, zone};
 use crate::directory::rrset::Rtype;
 use crate::store::view::View;
 
@@ -60,6 +60,22 @@ fn what_may_not_be_shown_is_a_server_failure_never_a_refusal_or_an_absence() {
             assert_eq!((reply.rcode, reply.answers(), reply.authorities()), (2, vec![], vec![]), "{name}");
         }
     }
+}
+
+#[test]
+fn a_server_that_starts_answers_for_the_zones_that_it_has_read() {
+    let mut view = full();
+    let read = view.zones.keys().next().cloned().expect("a zone");
+    view.zones.extend(View::starting([named("unread."), named("in.example.")]).zones);
+    view.starting = true;
+    assert_eq!(read.to_string(), "example.");
+    assert_eq!(Ask::new("www.example.", Rtype::A).of(&view).answers(), ["www.example. A 192.0.2.1"]);
+    for (name, rtype) in [("unread.", Rtype::SOA), ("a.unread.", Rtype::A), ("a.in.example.", Rtype::A)] {
+        let reply = Ask::new(name, rtype).dnssec().of(&view);
+        assert_eq!((reply.rcode, reply.authoritative, reply.answers()), (2, false, vec![]), "{name}");
+        assert_eq!(&reply.bytes[reply.length - 6..], [0, 15, 0, 2, 0, 14], "RFC 8914 §4.15: Not Ready");
+    }
+    assert_eq!(Ask::new("other.", Rtype::A).of(&view).rcode, 5, "refused, as ever");
 }
 
 pub fn ask_dnssec(name: &str, rtype: Rtype) -> Reply {

@@ -57,7 +57,7 @@ pub fn of(view: &View, message: &[u8], query: &Query<'_>, client: &Client<'_>) -
     let session = session.transpose().ok()?;
     let client = Client { key: session.as_ref().map(|session| &session.key().name), ..*client };
     let view = client.view(view, query);
-    if !client.may_transfer() || view.withheld {
+    if !client.may_transfer() || view.withheld || view.starting {
         return None;
     }
     let name = query.name;
@@ -301,6 +301,7 @@ impl<'o> Message<'o> {
 #[cfg(test)]
 mod tests {
     use std::iter;
+    use std::net::IpAddr;
 
     use hickory_proto::op::Message as Read;
     use proptest::prelude::*;
@@ -309,8 +310,8 @@ mod tests {
     use crate::directory::name_ref::NameBuffer;
     use crate::directory::rrset::Rrset;
     use crate::directory::zone::SignedRrset;
-    use crate::dns::query;
-    use crate::dns::testing::{Ask, name, zone};
+    use crate::dns::testing::{Ask, Reply, name, zone};
+    use crate::dns::{Settings, Transport, query, respond};
 
     fn messages(zone: &Arc<SignedZone>, query: &[u8]) -> Vec<Vec<u8>> {
         messages_since(zone, &Differences::default(), query)
@@ -339,6 +340,27 @@ mod tests {
     fn large(names: usize) -> Arc<SignedZone> {
         let lines: String = (0..names).map(|n| format!("n{n}.example. A 192.0.2.{}\n", n % 256)).collect();
         Arc::new(zone("example.", &lines))
+    }
+
+    /// What it has read is the newest that it knows; how that came to be is not read yet, and a whole zone would be sent to
+    /// who asks for what changed.
+    #[test]
+    fn a_server_that_starts_transfers_nothing_yet() {
+        let zone = large(1);
+        let mut view = View { zones: [(zone.apex().clone(), zone)].into(), ..View::default() };
+        let query = Ask::new("example.", Rtype::AXFR).message();
+        let mut settings = Settings::new("one", [7; 16]);
+        settings.transfers = vec!["192.0.2.0/24".parse::<crate::access::Network>().unwrap().into()];
+        let client = Client::new(Transport::Stream, IpAddr::from([192, 0, 2, 1]), 1_000_000, &settings);
+        for starting in [false, true] {
+            view.starting = starting;
+            let mut names = NameBuffer::default();
+            let parsed = query::parse(&query, &mut names).unwrap();
+            assert_eq!(of(&view, &query, &parsed, &client).is_none(), starting);
+        }
+        let mut reply = Vec::new();
+        respond(&view, &query, &client, &mut reply);
+        assert_eq!(Reply::read(&reply).rcode, 2, "a server failure: ask again");
     }
 
     /// RFC 5936 §2.2: the SOA record, everything else once, the SOA record.

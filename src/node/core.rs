@@ -54,8 +54,11 @@ pub struct Published {
     pub reader: Arc<ArcSwap<RocksReader>>,
 }
 
-/// Makes the replica from what its store has.
-pub type Restart = Arc<dyn Fn(&mut RocksStore) -> anyhow::Result<(Replica, Vec<Effect>)> + Send + Sync>;
+/// Makes the replica from what its store has, and shows readers what they may see of it as soon as it is read.
+pub type Restart = Arc<dyn Fn(&mut RocksStore, &mut dyn FnMut(View)) -> anyhow::Result<Started> + Send + Sync>;
+
+/// A replica, and what it wants done first.
+pub type Started = (Replica, Vec<Effect>);
 
 /// A replica that is ready to take over, with its store.
 type Prepared = (RocksStore, Replica, Vec<Effect>);
@@ -329,7 +332,7 @@ impl Core {
             return self.go_on_with(prepared);
         }
         self.store.give_up_state()?;
-        let (replica, effects) = (self.restart)(&mut self.store).map_err(CoreError::Restart)?;
+        let (replica, effects) = (self.restart)(&mut self.store, &mut |_| {}).map_err(CoreError::Restart)?;
         self.published.reader.store(Arc::new(self.store.reader()));
         self.go_on_as(replica, effects)
     }
@@ -412,6 +415,6 @@ impl Core {
 
 /// Reads the copied state back, and puts it in the place of the one before if it is what was checked on its way in.
 fn prepare(mut successor: Successor, restart: &Restart) -> anyhow::Result<Prepared> {
-    let (replica, effects) = restart(successor.store())?;
+    let (replica, effects) = restart(successor.store(), &mut |_| {})?;
     Ok((successor.succeed()?, replica, effects))
 }

@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::api::Api;
 use super::ceremony::GENESIS_FILE;
-use super::core::{Core, DAMAGED, Input, Published, Restart};
+use super::core::{Core, DAMAGED, Input, Published, Restart, Started};
 use super::descriptors;
 use super::pace::Pace;
 use super::primaries;
@@ -37,9 +37,10 @@ use crate::replica::genesis::Genesis;
 use crate::replica::heads::{HeadKeys, ThresholdKey};
 use crate::replica::recovery::{self, RecoverError, Recovery};
 use crate::replica::rsa::AuthorityShare;
-use crate::replica::{Effect, FarBehind, Parts, Replica};
+use crate::replica::{FarBehind, Parts, Replica};
 use crate::signing::Signer;
 use crate::store::rocks::RocksStore;
+use crate::store::view::View;
 use crate::store::{Batch, Read, Store};
 use crate::{dns, http};
 
@@ -76,7 +77,7 @@ async fn serve(
     if conduct.lost_disk {
         begin_after_loss(home, &config.data)?;
     }
-    let mut store = RocksStore::open_any(&config.data)?;
+    let store = RocksStore::open_any(&config.data)?;
     write_pid(home)?;
     let genesis = Arc::new(Genesis::from_bytes(&store.genesis()?)?);
     let network = genesis.network();
@@ -92,13 +93,33 @@ async fn serve(
     let link_key = SecretKey::from_seed(&link.seed());
     let restart: Restart = {
         let (config, genesis) = (config.clone(), Arc::clone(&genesis));
-        Arc::new(move |store| recover(&config, &secrets, conduct, &genesis, store))
+        Arc::new(move |store, show| recover(&config, &secrets, conduct, &genesis, store, show))
     };
-    let (replica, effects) = or_give_up_state(restart(&mut store), &restart, &mut store)?;
+
+    let apexes = genesis.zones.iter().map(|zone| zone.apex.clone());
+    let view: dns::ViewHandle = Arc::new(ArcSwap::from_pointee(View::starting(apexes)));
+    let dns = dns::Server {
+        view: Arc::clone(&view),
+        settings,
+        rate_limit: config.dns_rate_limit,
+        alter: conduct.alter(),
+        transfers: true,
+    };
+    // Readers are answered as soon as there is something to answer with.
+    let udp = dns::udp::UdpServer::start(config.listen.dns, config.dns_workers, &dns)
+        .with_context(|| format!("cannot listen for DNS on {}", config.listen.dns))?;
+    let transports = Transports::start(config, &dns)?;
+    tracing::info!(replica = %config.id, %network, dns = %config.listen.dns, "starting");
+    tokio::pin!(stop);
+    let starting = start(Arc::clone(&restart), store, Arc::clone(&view));
+    let (store, (replica, effects)) = tokio::select! {
+        started = starting => started?,
+        () = &mut stop => return Ok(()),
+    };
 
     let (inputs, core_inputs) = mpsc::sync_channel(CORE_INPUTS);
     let mesh = start_mesh(config, &genesis, link_key, inputs.clone()).await?;
-    let view: dns::ViewHandle = Arc::new(ArcSwap::from_pointee(replica.view()));
+    view.store(Arc::new(replica.view()));
     let (exposed, readers) = watch::channel(Arc::new(replica.snapshot()));
     let reader = Arc::new(ArcSwap::from_pointee(store.reader()));
     let published = Arc::new(Published { view: Arc::clone(&view), exposed, reader: Arc::clone(&reader) });
@@ -122,16 +143,6 @@ async fn serve(
         let _ = ended.send(result);
     })?;
 
-    let dns = dns::Server {
-        view: Arc::clone(&view),
-        settings,
-        rate_limit: config.dns_rate_limit,
-        alter: conduct.alter(),
-        transfers: true,
-    };
-    let udp = dns::udp::UdpServer::start(config.listen.dns, config.dns_workers, &dns)
-        .with_context(|| format!("cannot listen for DNS on {}", config.listen.dns))?;
-    let transports = Transports::start(config, &dns)?;
     let notifying = secondaries::notify(&config.dns_secondaries, config.listen.dns.ip(), &dns, &readers).await?;
     let following = primaries::follow(&config.primaries, &genesis, &dns.settings, &inputs)?;
     let http = tokio::net::TcpListener::bind(config.listen.http).await;
@@ -156,7 +167,7 @@ async fn serve(
     tracing::info!(replica = %config.id, %network, dns = %config.listen.dns, "running");
     let result = tokio::select! {
         () = served => Ok(()),
-        () = stop => Ok(()),
+        () = &mut stop => Ok(()),
         result = core_ended => match result {
             Ok(Err(error)) => Err(error.into()),
             Ok(Ok(())) | Err(_) => Err(anyhow!("the core ended unasked: see the log")),
@@ -202,20 +213,24 @@ fn write_pid(home: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// The replica without its state, if that is damaged: it is to be had from the others.
-fn or_give_up_state(
-    started: anyhow::Result<(Replica, Vec<Effect>)>,
-    restart: &Restart,
-    store: &mut RocksStore,
-) -> anyhow::Result<(Replica, Vec<Effect>)> {
-    started.or_else(|error| {
-        if !error.downcast_ref().is_some_and(RecoverError::is_damage) {
-            return Err(error);
+/// The replica from what its store has, on a thread that may wait for the disk; `view` shows what is read. It is without
+/// its state if that is damaged: it is to be had from the others.
+async fn start(
+    restart: Restart,
+    mut store: RocksStore,
+    view: dns::ViewHandle,
+) -> anyhow::Result<(RocksStore, Started)> {
+    let mut show = move |shown| view.store(Arc::new(shown));
+    let start = move || match restart(&mut store, &mut show) {
+        Err(error) if error.downcast_ref().is_some_and(RecoverError::is_damage) => {
+            tracing::error!(%error, "{DAMAGED}");
+            show(View::withheld());
+            store.give_up_state()?;
+            restart(&mut store, &mut show).map(|started| (store, started))
         }
-        tracing::error!(%error, "{DAMAGED}");
-        store.give_up_state()?;
-        restart(store)
-    })
+        started => started.map(|started| (store, started)),
+    };
+    tokio::task::spawn_blocking(start).await.context("the thread that reads the disk panicked: see the log")?
 }
 
 /// The replica as its disk has it. A [`RecoverError`] says whether what is stored is damaged.
@@ -225,7 +240,8 @@ pub fn recover(
     conduct: Conduct,
     genesis: &Arc<Genesis>,
     store: &mut RocksStore,
-) -> anyhow::Result<(Replica, Vec<Effect>)> {
+    show: &mut dyn FnMut(View),
+) -> anyhow::Result<Started> {
     let id = config.id;
     let public = Arc::new(OrderPublic::new(
         genesis.committee.clone(),
@@ -234,7 +250,8 @@ pub fn recover(
         genesis.identities.clone(),
         genesis.coin.clone(),
     )?);
-    let Recovery { machine, order, own_last, boot, heads, staged } = recovery::recover(id, genesis, &public, store)?;
+    let Recovery { machine, order, own_last, boot, heads, staged } =
+        recovery::recover(id, genesis, &public, store, show)?;
     let coin = CoinSecret::from_bytes(&secrets.coin_share)
         .filter(|coin| public.coin.matches(coin))
         .ok_or_else(|| anyhow!("the coin share in secrets.key is not of this network"))?;

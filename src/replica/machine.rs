@@ -43,6 +43,7 @@ use crate::directory::operation::VerifiedOperation;
 use crate::directory::primary::ZoneSource;
 use crate::directory::refusal::Refusal;
 use crate::directory::state::ZONES_ROW;
+use crate::directory::zone::SignedZone;
 use crate::directory::{Directory, Timestamp};
 use crate::limits::{MAX_META_ROW, MAX_OPERATION_VALIDITY_MS, OUTCOME_KEPT_MS};
 use crate::mutants::{Mutant, planted};
@@ -127,7 +128,7 @@ pub struct Snapshot {
 #[error("stored state is damaged: {0}")]
 pub struct DamagedState(pub String);
 
-const PROGRESS_ROW: &[u8] = b"progress";
+pub(super) const PROGRESS_ROW: &[u8] = b"progress";
 
 impl Machine {
     /// The state that the genesis gives, and its rows.
@@ -175,14 +176,19 @@ impl Machine {
         })
     }
 
-    /// The state as it was stored, or none if nothing was. `table` gives all rows of a table.
-    pub fn load(genesis: &Genesis, table: impl Fn(Table) -> TableRows) -> Result<Option<Self>, DamagedState> {
+    /// The state as it was stored, or none if nothing was. `zones`: as [`super::published`] reads them; `table` gives all
+    /// rows of another table.
+    pub fn load(
+        genesis: &Genesis,
+        mut zones: BTreeMap<Name, Arc<SignedZone>>,
+        table: impl Fn(Table) -> TableRows,
+    ) -> Result<Option<Self>, DamagedState> {
         let meta: BTreeMap<Vec<u8>, Vec<u8>> = table(Table::Meta).into_iter().collect();
         let Some(progress) = meta.get(PROGRESS_ROW) else { return Ok(None) };
         let missing = |what: &str| DamagedState(format!("{what}: missing or unreadable"));
-        let zones = meta.get(ZONES_ROW).ok_or_else(|| missing("zones"))?;
+        let registries = meta.get(ZONES_ROW).ok_or_else(|| missing("zones"))?;
         let directory =
-            Directory::load(zones, &table(Table::Title)).map_err(|error| DamagedState(error.to_string()))?;
+            Directory::load(registries, &table(Table::Title)).map_err(|error| DamagedState(error.to_string()))?;
         let mut machine = Self::with(genesis, directory)?;
         machine.progress = codec::decode(progress, MAX_META_ROW).map_err(|_| missing("progress"))?;
         machine.outcomes = Outcomes::load(&table(Table::Outcome)).ok_or_else(|| missing("outcomes"))?;
@@ -195,10 +201,10 @@ impl Machine {
         machine.sealed = Sealed::load(genesis.sealing.clone(), next, &table(Table::Sealed))
             .ok_or_else(|| missing("sealed operations"))?;
         machine.backlog = Backlog::load(&table(Table::Backlog)).ok_or_else(|| missing("waiting commits"))?;
-        let (signed, versions) = (table(Table::Signed), table(Table::Version));
-        let differences = table(Table::Difference);
-        for zone in machine.zones.values_mut() {
-            zone.load(&meta, &signed, &versions, &differences, machine.progress.agreed_time)
+        let (versions, differences) = (table(Table::Version), table(Table::Difference));
+        for (apex, zone) in &mut machine.zones {
+            let published = zones.remove(apex).ok_or_else(|| missing("published zone"))?;
+            zone.load(&meta, published, &versions, &differences, machine.progress.agreed_time)
                 .ok_or_else(|| missing("zone version"))?;
         }
         for ballot in machine.ballots.values_mut() {
@@ -257,7 +263,7 @@ impl Machine {
         let published = self.zones.iter().filter(|(_, zone)| zone.serial().is_some());
         let zones = published.map(|(apex, zone)| (apex.clone(), zone.published().clone()));
         let differences = self.zones.iter().map(|(apex, zone)| (apex.clone(), zone.differences().clone()));
-        View { height, agreed_time, zones: zones.collect(), differences: differences.collect(), withheld: false }
+        View { height, agreed_time, zones: zones.collect(), differences: differences.collect(), ..View::default() }
     }
 
     pub fn snapshot(&self) -> Snapshot {

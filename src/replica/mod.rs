@@ -33,6 +33,7 @@ pub mod payload;
 pub mod pool;
 pub mod primary;
 mod proposing;
+pub mod published;
 pub mod recovery;
 pub mod report;
 pub mod rsa;

@@ -1,19 +1,25 @@
 //! What a replica reads back from its disk when it starts.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::genesis::Genesis;
 use super::heads::{SCHEDULE_KEY, Schedule, SignedHead, Stored};
 use super::machine::{DamagedState, Machine};
+use super::published;
 use super::sync::Staged;
 use crate::codec;
 use crate::committee::ReplicaId;
+use crate::directory::name::Name;
+use crate::directory::zone::SignedZone;
 use crate::limits::MAX_HEAD_MESSAGE;
 use crate::order::evidence::ACCUSATIONS;
 use crate::order::{BlockFault, BlockRef, CURSOR_KEY, OrderPublic, Recovered, RecoveryError, VerifiedBlock};
 use crate::rows::Table;
 use crate::store::serve::for_each_row_of;
 use crate::store::tree::StateTree;
+use crate::store::view::View;
 use crate::store::{Batch, Durability, Local, Store, StoreError};
 
 /// State and order as the disk has them, executed up to where it was written down.
@@ -51,17 +57,26 @@ impl RecoverError {
     }
 }
 
-/// Reads everything back, or writes the genesis if nothing was written yet. Counts one more start.
+/// Reads everything back, or writes the genesis if nothing was written yet. Counts one more start. `show` is given what
+/// readers may see meanwhile, as soon as it is read.
 pub fn recover<S: Store>(
     me: ReplicaId,
     genesis: &Genesis,
     public: &OrderPublic,
     store: &mut S,
+    show: &mut dyn FnMut(View),
 ) -> Result<Recovery, RecoverError> {
     let own = store.own_last()?.round;
     let own_last = (own > 0 || store.local(Local::Lost)?.is_none()).then_some(own);
     let mut heads = read_heads(store)?;
-    let machine = match load(genesis, store, &mut heads)? {
+    // Whose state was lost shows nothing before the cluster signed one: what is there may be older than it knows.
+    let may_show = own_last.is_some() || heads.newest.is_some();
+    let zones = published::read(genesis, store, &mut |view| {
+        if may_show {
+            show(view);
+        }
+    })?;
+    let machine = match load(genesis, zones, store, &mut heads)? {
         Some(machine) => machine,
         // Whoever holds a signed state had one.
         None if heads.newest.is_some() => return Err(DamagedState("all rows are gone".into()).into()),
@@ -97,11 +112,16 @@ fn read_heads<S: Store>(store: &S) -> Result<Stored, RecoverError> {
 }
 
 /// Reads all rows. They must be those that were written: their sum says so, or, of a state that was copied, the root.
-fn load<S: Store>(genesis: &Genesis, store: &S, heads: &mut Stored) -> Result<Option<Machine>, RecoverError> {
+fn load<S: Store>(
+    genesis: &Genesis,
+    zones: BTreeMap<Name, Arc<SignedZone>>,
+    store: &S,
+    heads: &mut Stored,
+) -> Result<Option<Machine>, RecoverError> {
     let failed = RefCell::new(None);
     let tree = RefCell::new(StateTree::default());
     let seen = RefCell::new(Vec::new());
-    let loaded = Machine::load(genesis, |table| {
+    let loaded = Machine::load(genesis, zones, |table| {
         let rows = store.scan(table, &[]).unwrap_or_else(|error| {
             *failed.borrow_mut() = Some(error);
             Vec::new()

@@ -338,26 +338,16 @@ impl ZoneMachine {
     pub(super) fn load(
         &mut self,
         meta: &BTreeMap<Vec<u8>, Vec<u8>>,
-        signed: &TableRows,
+        published: Arc<SignedZone>,
         version: &TableRows,
         differences: &TableRows,
         now: Timestamp,
     ) -> Option<()> {
-        let mut zone = SignedZone::new(self.apex.clone());
-        for (key, value) in within(signed, &self.apex) {
-            let (name, rtype) = key.split_at_checked(key.len().checked_sub(2)?)?;
-            let signed: SignedRrset = codec::decode(value, MAX_GENESIS).ok()?;
-            if u16::from_be_bytes(rtype.try_into().ok()?) != signed.rrset.rtype.0 {
-                return None;
-            }
-            let name = Name::from_wire(name).ok().filter(|name| name.is_within(&self.apex))?;
-            zone.put(&name, signed);
-        }
-        if let Some(serial) = zone.serial() {
+        if let Some(serial) = published.serial() {
             self.serial = serial;
         }
-        self.renewals.add_zone(&zone, now);
-        self.published = Arc::new(zone);
+        self.renewals.add_zone(&published, now);
+        self.published = published;
         self.load_differences(differences)?;
         if let Some(time) = meta.get(&heartbeat_key(&self.apex)) {
             self.last_heartbeat = Some(codec::decode(time, MAX_META_ROW).ok()?);
@@ -438,7 +428,8 @@ fn within<'a>(rows: &'a TableRows, apex: &'a Name) -> impl Iterator<Item = (&'a 
     rows.iter().filter_map(|(key, value)| Some((key.strip_prefix(apex.as_wire())?, value)))
 }
 
-fn signed_key(apex: &Name, name: &Name, rtype: Rtype) -> Vec<u8> {
+/// Of [`Table::Signed`].
+pub fn signed_key(apex: &Name, name: &Name, rtype: Rtype) -> Vec<u8> {
     [apex.as_wire(), name.as_wire(), &rtype.0.to_be_bytes()].concat()
 }
 

@@ -21,12 +21,20 @@ pub struct View {
     pub differences: BTreeMap<Name, Differences>,
     /// The state was lost, or is not the cluster's: nothing is answered, rather than something old or wrong.
     pub withheld: bool,
+    /// The replica has just started and reads its disk: zones without records are not read yet, and there are no differences.
+    pub starting: bool,
 }
 
 impl View {
     /// Of a replica that has nothing it may show.
     pub fn withheld() -> Self {
         Self { withheld: true, ..Self::default() }
+    }
+
+    /// Of a replica that has read nothing of these zones yet.
+    pub fn starting(apexes: impl IntoIterator<Item = Name>) -> Self {
+        let zones = apexes.into_iter().map(|apex| (apex.clone(), Arc::new(SignedZone::new(apex)))).collect();
+        Self { zones, starting: true, ..Self::default() }
     }
 
     /// The zone whose apex is the closest ancestor of `name`, or `name` itself.

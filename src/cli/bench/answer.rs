@@ -53,7 +53,7 @@ impl Resolver {
 }
 
 /// A of `name`, class IN, with the DO bit (RFC 3225, RFC 6891).
-fn query(id: u16, name: &Name) -> Vec<u8> {
+pub(super) fn query(id: u16, name: &Name) -> Vec<u8> {
     const COUNTS: [u8; 10] = [0, 0, 0, 1, 0, 0, 0, 0, 0, 1];
     const A_IN: [u8; 4] = [0, 1, 0, 1];
     let [high, low] = MAX_UDP_RESPONSE.to_be_bytes();

@@ -15,6 +15,7 @@ mod owner;
 mod recovery;
 mod recovery_node;
 mod serve;
+mod start;
 mod update;
 mod usage;
 
@@ -31,6 +32,7 @@ pub enum Command {
     Delays(delays::Args),
     Recovery(recovery::Args),
     Serve(serve::Args),
+    Start(start::Args),
     #[command(hide = true)]
     OrderNode(order_node::Args),
 }
@@ -43,6 +45,7 @@ impl Command {
             Self::Delays(args) => args.run().await,
             Self::Recovery(args) => args.run().await,
             Self::Serve(args) => args.run().await,
+            Self::Start(args) => args.run().await,
             Self::OrderNode(args) => args.run().await,
         }
     }

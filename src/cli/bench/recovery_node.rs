@@ -82,7 +82,8 @@ pub fn start(
     let mut store = RocksStore::open_any(&config.data)?;
     let genesis = Arc::new(Genesis::from_bytes(&store.genesis()?)?);
     let me = config.id;
-    let restart: Restart = Box::new(move |store| recover(&config, &secrets, Conduct::default(), &genesis, store));
+    let restart: Restart =
+        Box::new(move |store| recover(&config, &secrets, Conduct::default(), &genesis, store, &mut |_| {}));
     let (inputs, received) = sync_channel(CORE_INPUTS);
     let (replica, effects) = restart(&mut store)?;
     let (links, shown) = (Arc::clone(links), Arc::clone(shown));

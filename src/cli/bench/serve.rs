@@ -80,11 +80,11 @@ fn advance_serial(zone: &mut SignedZone) {
     zone.put(&zone.apex().clone(), SignedRrset { rrset, rrsig: soa.rrsig });
 }
 
-fn origin(text: &str) -> Result<Name, String> {
+pub(super) fn origin(text: &str) -> Result<Name, String> {
     Name::parse(text, Some(&Name::root())).map_err(|error| error.to_string())
 }
 
-fn read(path: &Path, origin: &Name) -> Result<SignedZone, Failure> {
+pub(super) fn read(path: &Path, origin: &Name) -> Result<SignedZone, Failure> {
     let file = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|error| broken(format!("{file}: {error}")))?;
     let mut loader = |path: &str| std::fs::read_to_string(path).map_err(|error| error.to_string());

@@ -1,5 +1,6 @@
 //! A signed zone as a value: immutable, cheap to clone, the same bytes on every replica at the same serial.
 
+mod gather;
 mod node;
 mod tree;
 
@@ -8,6 +9,7 @@ use std::fmt;
 use arrayvec::ArrayVec;
 use serde::{Deserialize, Serialize};
 
+pub use self::gather::Gathering;
 use self::node::Node;
 pub use self::node::{NodeRef, Records, RrsetRef, readdress};
 use self::tree::{FETCHED, Key, Seek, Tree};

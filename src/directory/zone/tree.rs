@@ -39,6 +39,11 @@ impl<'n> Key<'n> {
         Self { number: sort_key(&name.as_wire()[..name.as_wire().len() - apex]), name }
     }
 
+    /// Never descends where names ascend.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
     fn cmp_name(&self, node: &Node) -> Ordering {
         self.name.cmp(&node.owner())
     }

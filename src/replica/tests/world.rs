@@ -71,6 +71,8 @@ pub struct World {
     pub far_behind: FarBehind,
     /// How often a replica joined at a signed head.
     pub joined: usize,
+    /// How often one that started had something to show before it had read all.
+    pub shown_early: usize,
     /// How often whoever copies the state is still to be cut, after each time one step more than before.
     pub copies_to_cut: usize,
     copy_steps: usize,
@@ -120,6 +122,7 @@ impl World {
             corrupt: None,
             far_behind: FarBehind::default(),
             joined: 0,
+            shown_early: 0,
             copies_to_cut: 0,
             copy_steps: 0,
             steps_until_cut: 1,
@@ -474,8 +477,10 @@ impl World {
     fn boot(&mut self, id: ReplicaId) {
         let fixture = self.fixture;
         let node = &mut self.nodes[id.index()];
+        let mut early = None;
+        let mut show = |view| early = Some(view);
         let Recovery { machine, order, own_last, boot, heads, staged } =
-            recovery::recover(id, &fixture.genesis, &self.public, &mut node.store).unwrap();
+            recovery::recover(id, &fixture.genesis, &self.public, &mut node.store, &mut show).unwrap();
         let (replica, effects) = Replica::start(Parts {
             me: id,
             public: Arc::clone(&self.public),
@@ -494,6 +499,12 @@ impl World {
             verifier: Arc::new(VerifyEach),
             rng: ChaCha20Rng::seed_from_u64(self.rng.next_u64()),
         });
+        if let Some(early) = early {
+            let whole = replica.view();
+            assert!(early.starting && !whole.starting);
+            assert!((early.height, early.agreed_time, early.zones) == (whole.height, whole.agreed_time, whole.zones));
+            self.shown_early += 1;
+        }
         node.replica = Some(replica);
         self.perform(id, effects);
     }

@@ -21,7 +21,7 @@ impl World {
         let verifier = if self.plan.real { Arc::new(VerifyEach) } else { once };
         let state = &mut self.processes[process];
         let id = state.id;
-        let recovered = recovery::recover(id, network.genesis(self.plan.real), &public, &mut state.store);
+        let recovered = recovery::recover(id, network.genesis(self.plan.real), &public, &mut state.store, &mut |_| {});
         let Ok(Recovery { machine, order, own_last, boot, heads, staged }) = recovered else {
             return self.replace_disk(process);
         };
