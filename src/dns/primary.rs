@@ -283,6 +283,75 @@ mod tests {
         assert_eq!(other.map(|_| ()), Err(PrimaryError::Malformed));
     }
 
+    /// A transfer of one record in each of so many messages, as long as any unsigned.
+    fn one_by_one(count: usize) -> Vec<Vec<u8>> {
+        let zone = name("example.");
+        let soa = [zone.as_wire(), zone.as_wire(), &[0; 20]].concat();
+        let message = |at: usize| {
+            let (owner, rtype, rdata) = match at {
+                at if at == 0 || at == count - 1 => (zone.clone(), Rtype::SOA, soa.clone()),
+                at => (name(&format!("n{at}.example.")), Rtype::A, vec![192, 0, 2, 1]),
+            };
+            let header = [0, 7, 0x84, 0, 0, 0, 0, 1, 0, 0, 0, 0];
+            let fixed =
+                [&rtype.0.to_be_bytes()[..], &[0, 1, 0, 0, 1, 44], &(rdata.len() as u16).to_be_bytes()].concat();
+            [&header[..], owner.as_wire(), &fixed, &rdata].concat()
+        };
+        (0..count).map(message).collect()
+    }
+
+    /// Signs these of the messages, as RFC 8945 §5.3 and §5.3.1 say, in the words of neither end's code.
+    fn signed(mut messages: Vec<Vec<u8>>, question: &[u8], signs: impl Fn(usize) -> bool) -> Vec<Vec<u8>> {
+        use ring::hmac;
+        let key = hmac::Key::new(hmac::HMAC_SHA256, b"0123456789abcdef");
+        let (owner, algorithm) = (name("k.example."), name("hmac-sha256."));
+        let time_and_fudge = [&u64::from(NOW).to_be_bytes()[2..], &[1, 44]].concat();
+        // The record ends with the MAC, the original ID, no error, no other data.
+        let mut before = question[question.len() - 38..question.len() - 6].to_vec();
+        let mut covered = Vec::new();
+        for (at, message) in messages.iter_mut().enumerate() {
+            covered.extend_from_slice(message);
+            if !signs(at) {
+                continue;
+            }
+            let first =
+                [owner.as_wire(), &[0, 255, 0, 0, 0, 0], algorithm.as_wire(), &time_and_fudge, &[0; 4]].concat();
+            let variables = if at == 0 { &first } else { &time_and_fudge };
+            let mac = hmac::sign(&key, &[&[0, 32], &before[..], &covered, variables].concat());
+            before = mac.as_ref().to_vec();
+            covered.clear();
+            let rdata = [algorithm.as_wire(), &time_and_fudge, &[0, 32], &before, &[0, 7, 0, 0, 0, 0]].concat();
+            message.extend_from_slice(owner.as_wire());
+            message.extend_from_slice(&[0, 250, 0, 255, 0, 0, 0, 0, 0, rdata.len() as u8]);
+            message.extend_from_slice(&rdata);
+            message[11] = 1;
+        }
+        messages
+    }
+
+    #[test]
+    fn up_to_99_messages_between_signed_ones_need_no_signature() {
+        const COUNT: usize = 250;
+        let settings = settings();
+        let (_, question) = asked(Rtype::AXFR, &settings);
+        let of = |signs: &dyn Fn(usize) -> bool| signed(one_by_one(COUNT), &question, signs);
+        let taken = |messages: &[Vec<u8>]| take_all(&mut asked(Rtype::AXFR, &settings).0, messages);
+        let whole =
+            |signs: &dyn Fn(usize) -> bool| taken(&of(signs)).map(|records| records.map(|records| records.len()));
+        let last = COUNT - 1;
+        assert_eq!(whole(&|_| true), Ok(Some(last)), "each is signed");
+        assert_eq!(whole(&|at| at % 100 == 0 || at == last), Ok(Some(last)), "99 between");
+        assert_eq!(whole(&|at| at % 101 == 0 || at == last), Err(PrimaryError::Unsigned), "100 between");
+        assert_eq!(whole(&|at| at % 100 == 0), Err(PrimaryError::Unsigned), "the last one is not");
+        assert_eq!(whole(&|at| at % 100 == 1 || at == last), Err(PrimaryError::Unsigned), "the first one is not");
+        let mut changed = of(&|at| at % 100 == 0 || at == last);
+        *changed[50].last_mut().unwrap() ^= 1;
+        assert_eq!(taken(&changed), Err(PrimaryError::Unsigned), "the next signature covers it");
+        let mut short = of(&|at| at % 100 == 0 || at == last);
+        short.remove(150);
+        assert_eq!(taken(&short), Err(PrimaryError::Unsigned), "and how many there are");
+    }
+
     #[test]
     fn a_refusal_is_said() {
         let settings = settings();
