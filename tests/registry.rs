@@ -1,5 +1,5 @@
-//! A registry with a primary server of its own: NSD holds the zone, every replica transfers it with its own key, all
-//! sign it.
+//! A registry with a primary server of its own: NSD, BIND or Knot holds the zone, every replica transfers it with its own
+//! key, all sign it.
 #![cfg(all(feature = "fixtures", feature = "misbehave"))]
 
 mod support;
@@ -22,55 +22,114 @@ fn secret(replica: u16) -> String {
     BASE64.encode(format!("of replica {replica} alone, and the registry").as_bytes())
 }
 
+/// Who made the registry's own server.
+#[derive(Clone, Copy, Debug)]
+enum Make {
+    Nsd,
+    Bind,
+    Knot,
+}
+
 /// The registry's own server.
 struct Primary {
-    _process: Process,
+    process: Process,
     folder: PathBuf,
     port: u16,
 }
 
 impl Primary {
-    /// With a key for each replica, which stand at these ports and are told of new versions.
-    fn start(folder: &Path, port: u16, replicas: &[u16]) -> Self {
-        let folder = folder.join("primary");
+    /// With a key for each of these replicas, which stand at these ports and are told of new versions.
+    fn start(make: Make, folder: &Path, port: u16, replicas: &[(u16, u16)]) -> Self {
+        let folder = folder.join(format!("{make:?}"));
         fs::create_dir(&folder).unwrap();
-        let work = folder.display();
-        let mut text = format!(
-            "server:\n ip-address: 127.0.0.1@{port}\n username: \"\"\n database: \"\"\n zonesdir: \"{work}\"\n verbosity: 2\n \
-             pidfile: \"{work}/nsd.pid\"\n xfrdfile: \"{work}/nsd.xfrd\"\n xfrdir: \"{work}\"\n \
-             zonelistfile: \"{work}/nsd.zones\"\nremote-control:\n control-enable: no\n"
-        );
-        let mut zone = format!("zone:\n name: \"{ZONE}\"\n zonefile: \"zone\"\n");
-        for (replica, port) in (0..).zip(replicas) {
-            let secret = secret(replica);
-            text += &format!("key:\n name: \"replica{replica}.\"\n algorithm: hmac-sha256\n secret: \"{secret}\"\n");
-            zone +=
-                &format!(" provide-xfr: 127.0.0.1 replica{replica}.\n notify: 127.0.0.1@{port} replica{replica}.\n");
-        }
-        let config = folder.join("nsd.conf");
-        fs::write(&config, text + &zone).unwrap();
         write_zone(&folder, 0, "1", "");
-        let mut nsd = Command::new("/usr/sbin/nsd");
-        let process = Process::start(nsd.arg("-d").arg("-c").arg(config), &folder.join("log"));
-        let primary = Self { _process: process, folder, port };
+        let (text, program, options) = match make {
+            Make::Nsd => (nsd(&folder, port, replicas), "nsd", &["-d", "-c"][..]),
+            Make::Bind => (bind(&folder, port, replicas), "named", &["-4", "-g", "-n", "1", "-c"][..]),
+            Make::Knot => (knot(&folder, port, replicas), "knotd", &["-c"][..]),
+        };
+        let config = folder.join("conf");
+        fs::write(&config, text).unwrap();
+        let mut command = Command::new(Path::new("/usr/sbin").join(program));
+        let log = folder.join("log");
+        let out = fs::File::create(folder.join("out")).unwrap();
+        let mut process = Process::start(command.args(options).arg(config).stdout(out), &log);
         eventually("the primary", || {
+            assert!(process.ended().is_none(), "{make:?} ended: {}", support::tail(&log));
             let said = try_dig(port, &format!("+norecurse {ZONE} SOA"))?;
             if said.status == "NOERROR" { Ok(()) } else { Err(format!("{said:?}")) }
         });
-        primary
+        Self { process, folder, port }
     }
 
     /// The registry changes its zone, of which replicas may look for the next version after so many seconds.
     fn serve(&self, version: u32, refresh: &str, lines: &str) {
         write_zone(&self.folder, version, refresh, lines);
-        let pid = fs::read_to_string(self.folder.join("nsd.pid")).unwrap().trim().parse().unwrap();
-        signal(pid, "HUP");
+        signal(self.process.id(), "HUP");
         let expected = SERIAL + version;
         eventually("the primary's next version", || match serial(self.port, ZONE) {
             found if found == expected => Ok(()),
             found => Err(format!("serial {found}")),
         });
     }
+}
+
+fn nsd(folder: &Path, port: u16, replicas: &[(u16, u16)]) -> String {
+    let work = folder.display();
+    let mut text = format!(
+        "server:\n ip-address: 127.0.0.1@{port}\n username: \"\"\n database: \"\"\n zonesdir: \"{work}\"\n verbosity: 2\n \
+         pidfile: \"{work}/nsd.pid\"\n xfrdfile: \"{work}/nsd.xfrd\"\n xfrdir: \"{work}\"\n \
+         zonelistfile: \"{work}/nsd.zones\"\nremote-control:\n control-enable: no\n"
+    );
+    let mut zone = format!("zone:\n name: \"{ZONE}\"\n zonefile: \"zone\"\n");
+    for (replica, port) in replicas {
+        let secret = secret(*replica);
+        text += &format!("key:\n name: \"replica{replica}.\"\n algorithm: hmac-sha256\n secret: \"{secret}\"\n");
+        zone += &format!(" provide-xfr: 127.0.0.1 replica{replica}.\n notify: 127.0.0.1@{port} replica{replica}.\n");
+    }
+    text + &zone
+}
+
+fn bind(folder: &Path, port: u16, replicas: &[(u16, u16)]) -> String {
+    let work = folder.display();
+    let mut text = format!(
+        "options {{ directory \"{work}\"; pid-file none; session-keyfile none; listen-on port {port} {{ 127.0.0.1; }}; \
+         listen-on-v6 {{ none; }}; recursion no; dnssec-validation no; empty-zones-enable no; }};\ncontrols {{ }};\n"
+    );
+    let (mut allowed, mut notified) = (String::new(), String::new());
+    for (replica, port) in replicas {
+        let secret = secret(*replica);
+        text += &format!("key replica{replica}. {{ algorithm hmac-sha256; secret \"{secret}\"; }};\n");
+        allowed += &format!("key replica{replica}.; ");
+        notified += &format!("127.0.0.1 port {port} key replica{replica}.; ");
+    }
+    text + &format!(
+        "zone \"{ZONE}\" {{ type primary; file \"zone\"; check-names ignore; check-integrity no; \
+         allow-transfer {{ {allowed}}}; notify explicit; also-notify {{ {notified}}}; }};\n"
+    )
+}
+
+fn knot(folder: &Path, port: u16, replicas: &[(u16, u16)]) -> String {
+    let work = folder.display();
+    let (mut keys, mut remotes, mut acls) = (String::new(), String::new(), String::new());
+    let mut names = Vec::new();
+    for (replica, port) in replicas {
+        let secret = secret(*replica);
+        keys += &format!("  - id: replica{replica}.\n    algorithm: hmac-sha256\n    secret: {secret}\n");
+        remotes += &format!("  - id: r{replica}\n    address: 127.0.0.1@{port}\n    key: replica{replica}.\n");
+        acls +=
+            &format!("  - id: a{replica}\n    address: 127.0.0.1\n    key: replica{replica}.\n    action: transfer\n");
+        names.push(replica.to_string());
+    }
+    let list = |prefix: &str| format!("[ {prefix}{} ]", names.join(&format!(", {prefix}")));
+    format!(
+        "server:\n    rundir: \"{work}\"\n    listen: 127.0.0.1@{port}\ndatabase:\n    storage: \"{work}\"\n\
+         log:\n  - target: stderr\n    any: info\nkey:\n{keys}remote:\n{remotes}acl:\n{acls}zone:\n  - domain: {ZONE}\n    \
+         storage: \"{work}\"\n    file: zone\n    semantic-checks: soft\n    zonefile-sync: -1\n    \
+         journal-content: none\n    notify: {}\n    acl: {}\n",
+        list("r"),
+        list("a")
+    )
 }
 
 const SERIAL: u32 = 2026082201;
@@ -83,11 +142,11 @@ fn write_zone(folder: &Path, version: u32, refresh: &str, lines: &str) {
     fs::write(folder.join("zone"), text + lines).unwrap();
 }
 
-/// Gives each replica a key of its own and the primary's address.
-fn configure(bed: &Testbed, primary: &Primary) {
-    for replica in 0..bed.count() {
+/// Gives these replicas keys of their own and the primary's address.
+fn configure(bed: &Testbed, primary: &Primary, replicas: &[(u16, u16)]) {
+    for (replica, _) in replicas {
         let keys = bed.path(&format!("replica-{replica}/tsig.keys"));
-        fs::write(&keys, format!("hmac-sha256:replica{replica}.:{}\n", secret(replica))).unwrap();
+        fs::write(&keys, format!("hmac-sha256:replica{replica}.:{}\n", secret(*replica))).unwrap();
         fs::set_permissions(&keys, fs::Permissions::from_mode(0o600)).unwrap();
         let path = bed.path(&format!("replica-{replica}/replica.toml"));
         let text = fs::read_to_string(&path).unwrap();
@@ -116,16 +175,22 @@ fn shows(bed: &Testbed, replicas: Range<u16>, name: &str, address: &str) {
     }
 }
 
+/// A network whose zone comes from a primary, and its replicas with their ports.
+fn testbed() -> (Testbed, Vec<(u16, u16)>) {
+    let policy = tempfile::NamedTempFile::new().unwrap();
+    fs::write(&policy, "[default]\nsource = \"primary\"\nheartbeat = \"off\"\n").unwrap();
+    let bed = Testbed::start(&["--policy", policy.path().to_str().unwrap()]);
+    let replicas = (0..bed.count()).map(|replica| (replica, bed.dns(replica))).collect();
+    (bed, replicas)
+}
+
 #[test]
 fn what_the_registry_changes_at_its_primary_is_signed_by_the_cluster_and_nothing_else_is() {
     let mut steps = Steps::new();
-    let policy = tempfile::NamedTempFile::new().unwrap();
-    fs::write(&policy, "[default]\nsource = \"primary\"\nheartbeat = \"off\"\n").unwrap();
-    let mut bed = Testbed::start(&["--policy", policy.path().to_str().unwrap()]);
-    let replicas: Vec<u16> = (0..bed.count()).map(|replica| bed.dns(replica)).collect();
-    let primary = Primary::start(bed.folder.path(), bed.ports.base + 150, &replicas);
+    let (mut bed, replicas) = testbed();
+    let primary = Primary::start(Make::Nsd, bed.folder.path(), bed.ports.base + 150, &replicas);
     bed.stop();
-    configure(&bed, &primary);
+    configure(&bed, &primary, &replicas);
     bed.start_again();
     steps.next("replicas that follow the primary");
     bed.key("alice");
@@ -166,4 +231,24 @@ fn what_the_registry_changes_at_its_primary_is_signed_by_the_cluster_and_nothing
     primary.serve(5, "3h", "fresh A 192.0.2.13\n");
     shows(&bed, 0..4, "fresh", "192.0.2.13");
     steps.next("a version that the primary told of");
+}
+
+/// One replica follows BIND, another Knot, the rest nobody: nothing takes effect unless both bring the same.
+#[test]
+fn what_bind_and_knot_serve_makes_the_same_votes() {
+    let mut steps = Steps::new();
+    let (mut bed, replicas) = testbed();
+    let start = |make, port, replicas| Primary::start(make, bed.folder.path(), bed.ports.base + port, replicas);
+    let (bind, knot) = (start(Make::Bind, 150, &replicas[..1]), start(Make::Knot, 151, &replicas[2..3]));
+    bed.stop();
+    configure(&bed, &bind, &replicas[..1]);
+    configure(&bed, &knot, &replicas[2..3]);
+    bed.start_again();
+    for (version, address) in [(1, "192.0.2.9"), (2, "192.0.2.10")] {
+        for primary in [&bind, &knot] {
+            primary.serve(version, "1", &format!("fresh A {address}\n"));
+        }
+        shows(&bed, 0..4, "fresh", address);
+        steps.next("a version that both serve");
+    }
 }
