@@ -55,8 +55,16 @@ pub const MAX_ENTRY_TOKENS: usize = 4096;
 
 // --- titles ---
 
-/// Bytes of a title's stored row: records at their bounds, type, TTL and lengths beside them, and the title's own fields.
-pub const MAX_TITLE_ROW: usize = 256 * 1024;
+/// RRsets beneath one label of a zone that comes from a primary: ten thousand delegations with DS, and glue. A row of
+/// the state has them all, and is written anew when one of them changes.
+pub const MAX_RRSETS_PER_LABEL: usize = 32_768;
+/// Bytes of all RDATA beneath such a label, and of the owner name of each RRset.
+pub const MAX_LABEL_BYTES: usize = 2 * 1024 * 1024;
+/// Bytes of a title's stored row: records beneath such a label at their bounds, type, TTL and lengths beside them (RDATA
+/// of a byte takes two), and the title's own fields.
+pub const MAX_TITLE_ROW: usize = 8 * 1024 * 1024;
+const _: () = assert!(2 * MAX_LABEL_BYTES + 16 * MAX_RRSETS_PER_LABEL < MAX_TITLE_ROW);
+const _: () = assert!(MAX_RRSETS_PER_LABEL >= MAX_RRSETS_PER_TITLE && MAX_LABEL_BYTES >= MAX_TITLE_BYTES);
 
 // --- operations ---
 

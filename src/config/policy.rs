@@ -20,7 +20,7 @@ use toml::Spanned;
 use super::{ConfigError, file};
 use crate::directory::master::{ZoneFile, parse_seconds};
 use crate::directory::name::Name;
-use crate::directory::primary::ZoneSource;
+use crate::directory::primary::{TitleTooLarge, ZoneSource};
 use crate::signing::policy::Policy;
 
 /// Policies by zone, and one for all others.
@@ -30,18 +30,28 @@ pub struct Policies {
     zones: BTreeMap<Name, Policy>,
 }
 
+/// Why policies and zones do not go together.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("the policy has a table for {0}, which is none of the zones: correct its name, or remove it")]
-pub struct NoSuchZone(pub Name);
+pub enum AssignError {
+    #[error("the policy has a table for {0}, which is none of the zones: correct its name, or remove it")]
+    NoSuchZone(Name),
+    #[error("zone {zone}: {error}")]
+    TitleTooLarge { zone: Name, error: TitleTooLarge },
+}
 
 impl Policies {
     /// Gives each zone its policy.
-    pub fn assign(mut self, zones: Vec<ZoneFile>) -> Result<Vec<(ZoneFile, Policy)>, NoSuchZone> {
-        let mut policy = |zone: &ZoneFile| self.zones.remove(&zone.apex).unwrap_or(self.default);
-        let assigned =
-            zones.into_iter().map(|zone| (policy(&zone), zone)).map(|(policy, zone)| (zone, policy)).collect();
+    pub fn assign(mut self, zones: Vec<ZoneFile>) -> Result<Vec<(ZoneFile, Policy)>, AssignError> {
+        let mut assigned = Vec::new();
+        for zone in zones {
+            let policy = self.zones.remove(&zone.apex).unwrap_or(self.default);
+            if policy.source == ZoneSource::Titles {
+                zone.check_titles().map_err(|error| AssignError::TitleTooLarge { zone: zone.apex.clone(), error })?;
+            }
+            assigned.push((zone, policy));
+        }
         match self.zones.into_keys().next() {
-            Some(name) => Err(NoSuchZone(name)),
+            Some(name) => Err(AssignError::NoSuchZone(name)),
             None => Ok(assigned),
         }
     }
@@ -172,7 +182,7 @@ mod tests {
         let expected = [Policy { validity: 14 * 24 * 3600, ..all }, Policy { heartbeat: None, ..all }, all];
         assert_eq!(assigned, expected);
         let missing = policies.assign(vec![zone("a.example.")]).unwrap_err();
-        assert_eq!(missing, NoSuchZone(Name::parse("b.example.", None).unwrap()));
+        assert_eq!(missing, AssignError::NoSuchZone(Name::parse("b.example.", None).unwrap()));
     }
 
     #[test]

@@ -6,7 +6,8 @@
 //! contents give equal changes, to the byte, whoever compares them.
 //!
 //! The rules are those for a zone's file at the genesis ([`super::master`]): names within the zone, RRsets that can stand
-//! together, no more beneath one label than a title may have. Signatures, NSEC and NSEC3 records, zone digests, and the
+//! together. Beneath one label there may be more than a title of an owner may have, as `co.uk` has: what
+//! [`MAX_LABEL_BYTES`] says, since it is one row of the state. Signatures, NSEC and NSEC3 records, zone digests, and the
 //! apex's DNSKEY, CDS and CDNSKEY of the primary are dropped: the service makes its own.
 //!
 //! What lies beneath a label right below the apex is kept as a title of the registry, as at the genesis, with one row
@@ -27,7 +28,9 @@ use super::rrset::{Rrset, Rtype};
 use super::state::{Directory, ZoneRegistry, history_key, title_key};
 use super::title::Title;
 use crate::codec::{self, CodecError};
-use crate::limits::{MAX_CHANGES, MAX_ZONE_RECORDS};
+use crate::limits::{
+    MAX_CHANGES, MAX_LABEL_BYTES, MAX_RRSETS_PER_LABEL, MAX_RRSETS_PER_TITLE, MAX_TITLE_BYTES, MAX_ZONE_RECORDS,
+};
 use crate::rows::{Row, Table};
 
 /// Who says what is in a zone.
@@ -74,10 +77,29 @@ pub enum ContentError {
     Rdata { name: Name, rtype: Rtype, why: RdataError },
     #[error("{0}")]
     Records(#[from] RecordsError),
+    #[error(
+        "{label} and what is beneath it are {rrsets} RRsets of {bytes} bytes, of which {MAX_RRSETS_PER_LABEL} and \
+         {MAX_LABEL_BYTES} are allowed beneath one label: have the primary serve {label} as a zone of its own, which the \
+         policy lists too, and delegate to it"
+    )]
+    LabelTooLarge { label: Name, rrsets: usize, bytes: usize },
     #[error("{0} is where this service's heartbeat stands: rename it")]
     Reserved(Name),
     #[error("the apex has no {0} record")]
     Missing(Rtype),
+}
+
+/// More beneath a label than a title may have.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error(
+    "{title} and what is beneath it are {rrsets} RRsets of {bytes} bytes, of which a title may have \
+     {MAX_RRSETS_PER_TITLE} and {MAX_TITLE_BYTES}: make it a zone of its own and delegate to it, or let the zone come from \
+     a primary (source in the policy)"
+)]
+pub struct TitleTooLarge {
+    pub title: Name,
+    pub rrsets: usize,
+    pub bytes: usize,
 }
 
 /// Types that are dropped wherever they stand, and those dropped at the apex only.
@@ -114,7 +136,16 @@ impl ZoneFile {
             records.get(&(apex.clone(), rtype)).ok_or(ContentError::Missing(rtype))?;
         }
         check_contents(&records, &apex)?;
+        check_labels(&records, &apex)?;
         Ok(Self { apex, records })
+    }
+
+    /// Whether there is no more beneath any label than its owner could set, as in a zone whose names have owners.
+    pub fn check_titles(&self) -> Result<(), TitleTooLarge> {
+        match records::first_over(&self.records, &self.apex, MAX_RRSETS_PER_TITLE, MAX_TITLE_BYTES) {
+            Some((title, rrsets, bytes)) => Err(TitleTooLarge { title, rrsets, bytes }),
+            None => Ok(()),
+        }
     }
 
     /// SERIAL of its SOA record; 0 if there is none.
@@ -232,7 +263,10 @@ impl Directory {
         }
         let at_apex = update.apex.iter().map(|(rtype, rrset)| ((zone.clone(), *rtype), rrset.clone()));
         records::check_together(&at_apex.collect())?;
-        update.titles.values().try_for_each(records::check_together)?;
+        for beneath in update.titles.values() {
+            check_labels(beneath, zone)?;
+            records::check_relations(beneath)?;
+        }
         Ok(update)
     }
 
@@ -286,6 +320,14 @@ impl Title {
     pub(super) fn shows_owner(&self, directory: &Directory) -> bool {
         !self.name.is_wildcard()
             && directory.zones().get(&self.zone).is_none_or(|zone| zone.source == ZoneSource::Titles)
+    }
+}
+
+/// Whether there is no more beneath any label than a zone from a primary may have.
+pub(super) fn check_labels(records: &BTreeMap<(Name, Rtype), Rrset>, apex: &Name) -> Result<(), ContentError> {
+    match records::first_over(records, apex, MAX_RRSETS_PER_LABEL, MAX_LABEL_BYTES) {
+        Some((label, rrsets, bytes)) => Err(ContentError::LabelTooLarge { label, rrsets, bytes }),
+        None => Ok(()),
     }
 }
 

@@ -143,13 +143,36 @@ pub fn check_together(records: &BTreeMap<(Name, Rtype), Rrset>) -> Result<(), Re
     if records.len() > MAX_RRSETS_PER_TITLE {
         return Err(RecordsError::TooManyRrsets { rrsets: records.len() });
     }
-    let title_bytes = records
-        .iter()
-        .map(|((name, _), rrset)| name.as_wire().len() + rrset.rdatas().iter().map(Vec::len).sum::<usize>());
-    let bytes = title_bytes.sum();
+    let bytes = records.iter().map(bytes_of).sum();
     if bytes > MAX_TITLE_BYTES {
         return Err(RecordsError::TooManyBytes { bytes });
     }
+    check_relations(records)
+}
+
+/// What a title's bytes are counted in.
+fn bytes_of(((name, _), rrset): (&(Name, Rtype), &Rrset)) -> usize {
+    name.as_wire().len() + rrset.rdatas().iter().map(Vec::len).sum::<usize>()
+}
+
+/// Of the labels right below `apex` the first beneath which there is more than so much, and what there is: RRsets, bytes.
+pub fn first_over(
+    records: &BTreeMap<(Name, Rtype), Rrset>,
+    apex: &Name,
+    rrsets: usize,
+    bytes: usize,
+) -> Option<(Name, usize, usize)> {
+    let label = |name: &Name| name.suffix(apex.label_count() + 1);
+    let entries: Vec<_> = records.iter().collect();
+    entries.chunk_by(|((a, _), _), ((b, _), _)| label(a) == label(b)).find_map(|beneath| {
+        let size = (beneath.len(), beneath.iter().copied().map(bytes_of).sum());
+        let is_over = size.0 > rrsets || size.1 > bytes;
+        label(&beneath[0].0.0).filter(|_| is_over).map(|label| (label, size.0, size.1))
+    })
+}
+
+/// As [`check_together`], however many there are.
+pub fn check_relations(records: &BTreeMap<(Name, Rtype), Rrset>) -> Result<(), RecordsError> {
     check_names(records)?;
     // A name's descendants follow it at once in canonical order (RFC 4034 §6.1).
     let entries: Vec<&(Name, Rtype)> = records.keys().collect();

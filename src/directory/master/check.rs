@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::parse::{Collected, Reader};
 use super::{MasterError, ZoneFile};
 use crate::directory::name::Name;
+use crate::directory::primary::check_labels;
 use crate::directory::records::{self, RecordsError};
 use crate::directory::rrset::{Rrset, Rtype};
 
@@ -48,6 +49,7 @@ pub(super) fn zone(reader: Reader<'_, '_>, file_name: &str) -> Result<ZoneFile, 
         let (file, line) = error.place().and_then(|place| places.get(&place).copied()).unwrap_or((0, 1));
         MasterError { file: files[file].clone(), line, message: error.to_string() }
     })?;
+    check_labels(&records, &apex).map_err(|error| whole(error.to_string()))?;
     Ok(ZoneFile { apex, records })
 }
 
@@ -70,7 +72,8 @@ pub(in crate::directory) fn check_place(name: &Name, rtype: Rtype, apex: &Name) 
     Ok(())
 }
 
-/// The rules for RRsets side by side: for the apex, and for each title as for an owner's own records.
+/// The rules for RRsets side by side: for the apex, and for each title as for an owner's own records; how many there are
+/// aside.
 pub(in crate::directory) fn check_contents(
     records: &BTreeMap<(Name, Rtype), Rrset>,
     apex: &Name,
@@ -82,11 +85,11 @@ pub(in crate::directory) fn check_contents(
         records::check_rrset(name, rrset)?;
         let title = title_of(name);
         if title != group_title {
-            records::check_together(&group)?;
+            records::check_relations(&group)?;
             group.clear();
             group_title = title;
         }
         group.insert((name.clone(), *rtype), rrset.clone());
     }
-    records::check_together(&group)
+    records::check_relations(&group)
 }

@@ -6,6 +6,7 @@ use super::*;
 use crate::codec;
 use crate::directory::master::ZoneFile;
 use crate::directory::primary::{Changes, ContentError, ZoneSource};
+use crate::limits::MAX_TITLE_ROW;
 use crate::rows::Table;
 
 const CHILD: &str = "
@@ -119,6 +120,59 @@ fn the_signatures_and_keys_of_the_primary_are_dropped_and_what_cannot_be_served_
     };
     assert_eq!(without(Rtype::SOA), ContentError::Missing(Rtype::SOA));
     assert_eq!(without(Rtype::NS), ContentError::Missing(Rtype::NS));
+}
+
+/// So many delegations beneath co.example., every other one with DS.
+fn delegations(serial: u32, count: usize) -> ZoneFile {
+    let mut zone = file(&CHILD.replace(" 7 1 2", &format!(" {serial} 1 2")));
+    for at in 0..count {
+        let owner = name(&format!("company{at}.co.example."));
+        let servers = ["ns1", "ns2"].map(|label| name(&format!("{label}.company{at}.co.example.")).as_wire().to_vec());
+        zone.records.insert((owner.clone(), Rtype::NS), Rrset::new(Rtype::NS, 300, servers.to_vec()));
+        if at % 2 == 0 {
+            let ds = [&[0, 1, 13, 2][..], &[at as u8; 32]].concat();
+            zone.records.insert((owner, Rtype::DS), Rrset::new(Rtype::DS, 300, vec![ds]));
+        }
+    }
+    zone
+}
+
+fn transferred(zone: &ZoneFile) -> Result<ZoneFile, ContentError> {
+    let records = zone.records.iter().flat_map(|((name, rtype), rrset)| {
+        rrset.rdatas().iter().map(|rdata| (name.clone(), *rtype, rrset.ttl, rdata.clone()))
+    });
+    ZoneFile::from_records(zone.apex.clone(), records)
+}
+
+#[test]
+fn a_label_of_a_registry_has_thousands_of_delegations_beneath_it_and_one_with_too_many_is_named() {
+    let mut directory = left_to_primary(CHILD);
+    let zone = name("example.");
+    for (serial, count) in [(8, 5000), (9, 5001)] {
+        let file = transferred(&delegations(serial, count)).unwrap();
+        assert!(file.check_titles().is_err(), "no owner has so many");
+        let changes = Changes::from_bytes(&Changes::between(&directory, &file).to_bytes()).unwrap();
+        let update = directory.judge_changes(&zone, &changes, None).unwrap();
+        let (dirty, rows) = directory.apply_changes(update, Timestamp(NOW.0 + 1), 5);
+        // The first time all of them, then the apex, and the one that came.
+        let expected = if serial == 8 { 1 + count } else { 2 };
+        assert!(dirty.len() == expected && Changes::between(&directory, &file).is_empty(), "{}", dirty.len());
+        let row = rows.iter().find(|row| row.table == Table::Title && row.key == name("co.example.").as_wire());
+        let stored = [(row.unwrap().key.clone(), row.unwrap().value.clone().unwrap())].to_vec();
+        assert!(stored[0].1.len() < MAX_TITLE_ROW / 2);
+        let loaded = Directory::load(&directory.zones_row().value.unwrap(), &stored).unwrap();
+        assert_eq!(loaded.title(&name("co.example.")), directory.title(&name("co.example.")));
+    }
+    let last = delegations(9, 5001).records.len();
+    assert!(directory.is_cut(&zone, &name("company4999.co.example.")) && last > 7_500);
+    let too_many = transferred(&delegations(10, 22_000)).unwrap_err();
+    let ContentError::LabelTooLarge { label, rrsets, .. } = &too_many else { panic!("{too_many}") };
+    assert_eq!((label, *rrsets), (&name("co.example."), 33_000));
+    assert!(too_many.to_string().contains("serve co.example. as a zone of its own"), "{too_many}");
+    // Whoever votes for it all the same is refused, too.
+    let changes = Changes::between(&directory, &delegations(10, 22_000));
+    let judged = directory.judge_changes(&zone, &changes, None).map(|update| update.serial());
+    assert!(matches!(judged, Err(ContentError::LabelTooLarge { .. })), "{judged:?}");
 }
 
 fn soa_rdata(zone: &ZoneFile) -> &[u8] {
