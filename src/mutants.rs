@@ -166,6 +166,14 @@ mutants! {
     HeadUnverified,
     /// A signed state is adopted whatever its height, also below the own.
     AnyHeightAdopted,
+
+    // --- zones that come from a registry's primary ---
+    /// One vote fewer than a kernel's makes a version count: it may be corrupt replicas alone.
+    VersionBelowKernel,
+    /// Any bytes pass for the next part of the changes that are voted for.
+    PartUnverified,
+    /// Votes that are ordered are not read back at a start.
+    VotesForgotten,
 }
 
 #[cfg(feature = "mutants")]

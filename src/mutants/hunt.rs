@@ -105,6 +105,8 @@ fn clue(mutant: Mutant) -> Option<Clue> {
         M::VainChecksUnlimited => Clue::Scenario("a flood of junk"),
         M::EnvelopeUnchecked => Clue::Scenario("checks at the door"),
         M::EvidenceForgotten => Clue::Scenario("blame once"),
+        M::VersionBelowKernel | M::PartUnverified => Clue::With("invented-zone"),
+        M::VotesForgotten => Clue::With("empty-votes"),
         M::NonceTwice => Clue::With("silent"),
         M::SealedNotAwaited => Clue::Scenario("the thief"),
         _ => return None,

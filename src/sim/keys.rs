@@ -5,9 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
+use serde::Serialize;
 use zeroize::Zeroizing;
 
 use super::heads::StandIn;
+use super::registry;
 use crate::ca::certificate;
 use crate::ca::profile::Period;
 use crate::ca::root::{RootFacts, root_tbs};
@@ -21,6 +23,7 @@ use crate::crypto::frost::{self, FrostMemory, FrostSecret};
 use crate::crypto::shoup::{self, RsaPublic, RsaSecret, SafePrime};
 use crate::directory::Timestamp;
 use crate::directory::master::parse_zone;
+use crate::directory::primary::ZoneSource;
 use crate::order::OrderPublic;
 use crate::replica::genesis::{Authority, Genesis, GenesisZone};
 use crate::replica::heads::{HeadSigning, ThresholdKey};
@@ -74,8 +77,16 @@ impl Primes {
     }
 }
 
-/// Networks by committee and by whether their zone has a digest of itself, each dealt when it is first asked for.
-/// Shared by all threads that simulate.
+/// What zones a network has, beside one whose names have owners.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug, Serialize)]
+pub struct Zones {
+    /// Each version of a zone has a ZONEMD record, which is signed after all others.
+    pub zonemd: bool,
+    /// A second zone comes from a registry's primary.
+    pub registry: bool,
+}
+
+/// Networks by committee and zones, each dealt when it is first asked for. Shared by all threads that simulate.
 pub struct Keyring {
     primes: Primes,
     dealt: Mutex<BTreeMap<Vec<u8>, Arc<Network>>>,
@@ -86,11 +97,10 @@ impl Keyring {
         Self { primes, dealt: Mutex::default() }
     }
 
-    /// With `zonemd` each version of the zone has a ZONEMD record, which is signed after all others.
-    pub fn network(&self, committee: &Committee, zonemd: bool) -> Arc<Network> {
+    pub fn network(&self, committee: &Committee, zones: Zones) -> Arc<Network> {
         let mut dealt = self.dealt.lock().unwrap_or_else(PoisonError::into_inner);
-        let network = dealt.entry(codec::encode(&(committee, zonemd)));
-        Arc::clone(network.or_insert_with(|| Arc::new(Network::deal(committee.clone(), zonemd, self.primes))))
+        let network = dealt.entry(codec::encode(&(committee, zones)));
+        Arc::clone(network.or_insert_with(|| Arc::new(Network::deal(committee.clone(), zones, self.primes))))
     }
 }
 
@@ -110,24 +120,32 @@ pub struct Network {
 struct Secrets {
     identity: [u8; 32],
     coin: Zeroizing<Vec<u8>>,
-    zone: Zeroizing<[u8; 32]>,
+    /// In the order of the genesis.
+    zones: Vec<Zeroizing<[u8; 32]>>,
     rsa: Zeroizing<Vec<u8>>,
     sealing: Zeroizing<Vec<u8>>,
     head: Zeroizing<Vec<u8>>,
 }
 
 impl Network {
-    fn deal(committee: Committee, zonemd: bool, primes: Primes) -> Self {
+    fn deal(committee: Committee, wanted: Zones, primes: Primes) -> Self {
         let mut rng = ChaCha20Rng::seed_from_u64(committee.len() as u64);
         let (p, q) = primes.get();
         let (rsa, rsa_shares) = shoup::deal(&committee, p, q, &mut rng).expect("these are safe primes");
         let (coin, coin_shares) = coin::deal(&committee, &mut rng);
         let (sealing, sealing_shares) = sealing::deal(&committee, &mut rng);
         let identities: Vec<SecretKey> = committee.ids().map(|_| SecretKey::generate(&mut rng)).collect();
-        let file = parse_zone(ZONE, "sim.example.zone", None, &mut |_| Err("no includes".into()));
-        let (key, zone_shares) = frost::deal(&committee, &mut rng);
-        let policy = if zonemd { Policy::default() } else { Policy { zonemd_names: 0, ..Policy::default() } };
-        let zones = vec![GenesisZone::new(file.expect("the zone is sound"), key, policy)];
+        let policy = if wanted.zonemd { Policy::default() } else { Policy { zonemd_names: 0, ..Policy::default() } };
+        let from_primary = Policy { source: ZoneSource::Primary, heartbeat: None, ..policy };
+        let texts = [(ZONE, policy), (registry::ZONE, from_primary)].into_iter();
+        let mut zone_shares: Vec<Vec<Zeroizing<[u8; 32]>>> = committee.ids().map(|_| Vec::new()).collect();
+        let zone = |(text, policy)| {
+            let file = parse_zone(text, "sim.zone", None, &mut |_| Err("no includes".into()));
+            let (key, shares) = frost::deal(&committee, &mut rng);
+            zone_shares.iter_mut().zip(shares).for_each(|(all, share)| all.push(share.to_bytes()));
+            GenesisZone::new(file.expect("the zone is sound"), key, policy)
+        };
+        let zones: Vec<GenesisZone> = texts.take(1 + usize::from(wanted.registry)).map(zone).collect();
         let authority = self_signed(rsa.clone(), &rsa_shares, &zones, &mut rng);
         let publics: Vec<_> = identities.iter().map(SecretKey::public).collect();
         let (head_key, head_shares) = heads::deal(&committee, &mut rng);
@@ -145,10 +163,10 @@ impl Network {
         };
         let public = OrderPublic::new(committee, genesis.network(), 0, publics, coin).expect("dealt together");
         let secrets = identities.iter().zip(coin_shares).zip(zone_shares).zip(rsa_shares).zip(sealing_shares);
-        let secrets = secrets.zip(head_shares).map(|(((((identity, coin), zone), rsa), sealing), head)| Secrets {
+        let secrets = secrets.zip(head_shares).map(|(((((identity, coin), zones), rsa), sealing), head)| Secrets {
             identity: *identity.seed(),
             coin: coin.to_bytes(),
-            zone: zone.to_bytes(),
+            zones,
             rsa: rsa.to_bytes(),
             sealing: sealing.to_bytes(),
             head: head.to_bytes(),
@@ -216,12 +234,15 @@ impl Network {
 
     /// Who answers assignments in one process of `id`.
     pub fn signer(&self, id: ReplicaId, boot: u64) -> Signer {
-        let Secrets { zone: share, rsa, .. } = &self.secrets[id.index()];
-        let zone = &self.genesis.zones[0];
-        let share = FrostSecret::from_bytes(id, share, &zone.key).expect("bytes of a dealt share");
+        let Secrets { zones, rsa, .. } = &self.secrets[id.index()];
+        let share = |(zone, share): (&GenesisZone, &Zeroizing<[u8; 32]>)| {
+            let share = FrostSecret::from_bytes(id, share, &zone.key).expect("bytes of a dealt share");
+            (zone.apex.clone(), share)
+        };
+        let shares = self.genesis.zones.iter().zip(zones).map(share).collect();
         let secret = RsaSecret::from_bytes(rsa).expect("bytes of a dealt share");
         let authority = AuthorityShare { public: Arc::new(self.genesis.authority.key.clone()), secret };
-        Signer::new(id, boot, BTreeMap::from([(zone.apex.clone(), share)]), Some(Box::new(authority)))
+        Signer::new(id, boot, shares, Some(Box::new(authority)))
     }
 }
 

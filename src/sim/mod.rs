@@ -28,6 +28,9 @@
 //! the plan says; then the network heals and crashed replicas come back, while corrupt ones go on. From then on everything
 //! that was submitted has to be executed everywhere within a bounded number of commits.
 //!
+//! In one universe of [`plan::REGISTRY_EVERY`] a second zone comes from a registry's primary ([`registry`]): correct
+//! replicas transfer what it serves, corrupt ones are told what they like.
+//!
 //! # What is within f
 //!
 //! Corrupt replicas, and replicas whose disk was lost, damaged or set back, together ([`crate::order::startup`] says why).
@@ -42,6 +45,7 @@ mod keys;
 mod links;
 pub mod plan;
 mod process;
+mod registry;
 pub mod run;
 mod stream;
 #[cfg(test)]

@@ -26,6 +26,9 @@ pub struct Options {
 /// One seed in so many takes real signatures under heads, and checks every share at every replica.
 pub const REAL_EVERY: u64 = 50;
 
+/// One universe in so many has a zone that comes from a registry's primary.
+pub const REGISTRY_EVERY: u64 = 16;
+
 /// Coins have this many sequences: one made each universe alike, and fresh ones for each would have to be computed.
 const EPOCHS: u64 = 16;
 
@@ -126,6 +129,8 @@ pub struct Plan {
     /// Whether each version of the zone has a digest of itself: it is signed when all else is, which takes as many rounds
     /// again.
     pub zonemd: bool,
+    /// Whether there is a second zone, which comes from a registry's primary.
+    pub registry: bool,
     pub wave: WaveLength,
     pub leaders_per_round: usize,
     pub depth: u64,
@@ -155,7 +160,8 @@ impl Plan {
         let mut prone = draw_fail_prone(rng, &committee);
         let forgets = !prone.is_empty() && options.adversary.is_none() && rng.chance(1, 3);
         let forgetful = prone.pop_if(|_| forgets);
-        let corrupt = draw_corrupt(rng, prone, options, seed);
+        let mut corrupt = draw_corrupt(rng, prone, options, seed);
+        let registry = draw_registry(seed, n, options, &mut corrupt);
         // Most go wrong early or not at all: many short universes find more than a few long ones.
         let heal_at = if rng.chance(1, 4) { rng.between(2000, 5000) } else { rng.between(1000, 2000) } * MS;
         let mut plan = Self {
@@ -168,6 +174,7 @@ impl Plan {
             sealing: Stream::new(seed, "sealing", 0).chance(1, 8)
                 || corrupt.values().any(|strategy| strategy.wants_sealed()),
             zonemd: Stream::new(seed, "zonemd", 0).chance(1, 4),
+            registry,
             wave: if rng.chance(1, 4) && committee.is_threshold() { WaveLength::Four } else { WaveLength::Five },
             committee,
             leaders_per_round: rng.between(1, 3) as usize,
@@ -185,6 +192,10 @@ impl Plan {
             certificates: if rng.chance(1, 16) { 50 } else { 0 },
             max_steps: options.steps.unwrap_or(400_000),
         };
+        if registry {
+            // Two zones are to be signed: owners ask for less.
+            (plan.clients, plan.acts) = (1, plan.acts.min(2));
+        }
         plan.incidents = draw_incidents(&plan);
         plan
     }
@@ -260,7 +271,7 @@ fn draw_corrupt(
         return BTreeMap::new();
     }
     let (joint, alone): (Vec<&Strategy>, Vec<&Strategy>) =
-        adversary::STRATEGIES.iter().partition(|strategy| strategy.is_joint());
+        adversary::STRATEGIES.iter().filter(|it| !it.wants_registry()).partition(|strategy| strategy.is_joint());
     let company = &mut Stream::new(seed, "company", 0);
     let together = company.pick(&joint).filter(|_| prone.len() > 1 && company.chance(1, 6));
     let strategy = |rng: &mut Stream| {
@@ -268,6 +279,18 @@ fn draw_corrupt(
         options.adversary.unwrap_or(together.unwrap_or(drawn))
     };
     prone.into_iter().map(|id| (id, strategy(rng))).collect()
+}
+
+/// Whether there is a zone with a primary; if so, whoever is corrupt mostly lies about that.
+fn draw_registry(seed: u64, n: usize, options: &Options, corrupt: &mut BTreeMap<ReplicaId, &'static Strategy>) -> bool {
+    let rng = &mut Stream::new(seed, "registry", 0);
+    let is_drawn = rng.chance(1, REGISTRY_EVERY) && n <= 7;
+    if is_drawn && options.adversary.is_none() && rng.chance(3, 4) {
+        let strategies: Vec<_> = adversary::STRATEGIES.iter().filter(|strategy| strategy.wants_registry()).collect();
+        let strategy = *rng.pick(&strategies).expect("there are some");
+        corrupt.values_mut().for_each(|it| *it = strategy);
+    }
+    is_drawn || corrupt.values().any(|strategy| strategy.wants_registry())
 }
 
 /// Universes are short: in half of them a replica that is a few rounds behind copies the state already.

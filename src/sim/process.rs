@@ -9,6 +9,7 @@ use super::keys::START_MS;
 use super::stream::Stream;
 use crate::committee::ReplicaId;
 use crate::directory::Timestamp;
+use crate::directory::master::ZoneFile;
 use crate::order::{BlockFault, OrderPublic, VerifiedBlock, Verifier};
 use crate::replica::door::{self, Submission};
 use crate::replica::{Effect, Replica};
@@ -51,10 +52,15 @@ impl CheckOnce {
 /// What reaches the core.
 #[derive(Clone)]
 pub enum Input {
-    Message { from: ReplicaId, bytes: Arc<[u8]> },
+    Message {
+        from: ReplicaId,
+        bytes: Arc<[u8]>,
+    },
     Connected(ReplicaId),
     Retry,
     Submit(Arc<[u8]>),
+    /// What the registry's primary serves, or a corrupt process is told.
+    Transferred(Arc<ZoneFile>),
 }
 
 /// A write that is being synced, and what follows it.

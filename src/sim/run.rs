@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::check::Violation;
-use super::keys::Keyring;
+use super::keys::{Keyring, Zones};
 use super::plan::{Options, Plan};
 use super::world::World;
 use crate::crypto::digest::Digest;
@@ -61,7 +61,7 @@ pub fn run(seed: u64, options: &Options, keyring: &Keyring) -> Report {
 /// As [`run`], with what was drawn.
 pub(crate) fn run_plan(plan: Plan, keyring: &Keyring) -> Report {
     let seed = plan.seed;
-    let network = keyring.network(&plan.committee, plan.zonemd);
+    let network = keyring.network(&plan.committee, Zones { zonemd: plan.zonemd, registry: plan.registry });
     let mut world = World::new(plan, network);
     let ended = catch_unwind(AssertUnwindSafe(|| world.run()));
     let violation =

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use super::keys::{Keyring, Network};
+use super::keys::{Keyring, Network, Zones};
 use super::run::{in_threads, panic_message};
 use super::stream::Stream;
 use crate::committee::{Committee, ReplicaId};
@@ -130,7 +130,7 @@ impl Outcomes {
 
 /// Runs the scenario with this number and checks what came of it. A panic in it is a failure.
 pub fn run(number: u64, keyring: &Keyring) -> Outcomes {
-    let network = keyring.network(&Committee::new(REPLICAS).expect("four are a committee"), false);
+    let network = keyring.network(&Committee::new(REPLICAS).expect("four are a committee"), Zones::default());
     let ended = catch_unwind(AssertUnwindSafe(|| {
         let mut family = Family::new(Scenario::new(number), &network);
         family.run();

@@ -64,6 +64,7 @@ use crate::directory::Directory;
 use crate::directory::name::Name;
 use crate::directory::primary::{Changes, ContentError, Update};
 use crate::limits::{CHANGE_PART, MAX_CHANGE_PARTS, MAX_CHANGES, MAX_META_ROW, MAX_VOTES_PER_ZONE};
+use crate::mutants::{Mutant, planted};
 use crate::rows::{Row, Table};
 use crate::signing::heartbeat;
 
@@ -197,7 +198,12 @@ impl Ballot {
 
     /// A part as it is ordered.
     pub(super) fn part(&mut self, bytes: Vec<u8>, rows: &mut Vec<Row>) {
-        let digest = digest_of(&bytes);
+        let digest = match self.missing().next() {
+            Some(at) if planted(Mutant::PartUnverified) => {
+                self.chosen.as_ref().map_or(Digest::ZERO, |(candidate, _)| candidate.parts[at])
+            }
+            _ => digest_of(&bytes),
+        };
         if self.named().contains(&digest) && !self.parts.contains_key(&digest) {
             rows.push(Row::put(Table::Meta, part_key(&self.apex, &digest), bytes.clone()));
             self.parts.insert(digest, bytes);
@@ -234,7 +240,12 @@ impl Ballot {
                 voters.entry(candidate).or_insert(ReplicaSet::EMPTY).insert(id);
             }
         }
-        let backed = voters.into_iter().filter(|(_, voters)| committee.is_kernel(*voters));
+        let lacks_one = |voters: ReplicaSet| {
+            planted(Mutant::VersionBelowKernel)
+                && committee.ids().any(|id| committee.is_kernel(voters.union([id].into_iter().collect())))
+        };
+        let is_backed = |voters: ReplicaSet| committee.is_kernel(voters) || lacks_one(voters);
+        let backed = voters.into_iter().filter(|(_, voters)| is_backed(*voters));
         let newest = backed.min_by_key(|(it, _)| (Reverse(it.serial.wrapping_sub(self.serial)), *it));
         self.chosen = newest.map(|(candidate, voters)| (candidate.clone(), voters));
     }
@@ -255,7 +266,7 @@ impl Ballot {
             self.taken = codec::decode(taken, MAX_META_ROW).ok()?;
         }
         for id in committee.ids() {
-            if let Some(votes) = meta.get(&votes_key(&self.apex, id)) {
+            if let Some(votes) = meta.get(&votes_key(&self.apex, id)).filter(|_| !planted(Mutant::VotesForgotten)) {
                 self.votes.insert(id, codec::decode(votes, MAX_META_ROW).ok()?);
             }
         }

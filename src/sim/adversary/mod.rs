@@ -10,6 +10,7 @@ mod heads;
 mod lies;
 mod openings;
 mod timing;
+mod votes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,6 +22,8 @@ use crate::committee::{ReplicaId, ReplicaSet};
 use crate::crypto::bls::SealingSecret;
 use crate::crypto::coin::CoinSecret;
 use crate::crypto::ed25519::SecretKey;
+use crate::directory::master::ZoneFile;
+use crate::directory::name::Name;
 use crate::order::{BlockRef, Header, OrderPublic, VerifiedBlock, Verifier};
 use crate::replica::heads::HeadSigning;
 use crate::replica::message::PeerMessage;
@@ -62,6 +65,11 @@ impl Strategy {
     /// Whether it is about those who copy the state: there should be some.
     pub fn wants_copies(&self) -> bool {
         matches!(self.name, "lying-state" | "stale-heads" | "bad-heads")
+    }
+
+    /// Whether it is about zones that come from a registry's primary: there should be one.
+    pub fn wants_registry(&self) -> bool {
+        matches!(self.name, "invented-zone" | "empty-votes")
     }
 
     pub fn find(name: &str) -> Option<&'static Self> {
@@ -120,6 +128,8 @@ strategies! {
     "clock-liar", "timestamps from another year", layer!(lies::ClockLiar::new);
     "back-dater", "blocks of rounds long past", layer!(lies::BackDater::new);
     "colluders", "together: one shows one replica a chain that hangs on another's hidden block, all crowd the rest", layer!(collusion::Colluder::new);
+    "invented-zone", "votes for a zone that the registry never served, and orders parts of nothing", layer!(votes::InventedZone::new);
+    "empty-votes", "votes as others do and for digests of nothing, and gives no parts", layer!(votes::EmptyVotes::new);
 }
 
 /// What a corrupt replica does with what its honest core wants to say, and with what arrives.
@@ -137,6 +147,11 @@ pub trait Conduct: Send {
     /// Something arrived. Whether the core hears it.
     fn hear(&mut self, _mind: &mut Mind, _from: ReplicaId, _message: &PeerMessage) -> bool {
         true
+    }
+
+    /// The registry's primary serves this. What the core is told that it serves.
+    fn transfer(&mut self, _mind: &mut Mind, file: &ZoneFile) -> Option<ZoneFile> {
+        Some(file.clone())
     }
 
     /// Four times a second.
@@ -160,6 +175,8 @@ pub struct Mind {
     pub coin: CoinSecret,
     pub sealing: SealingSecret,
     pub heads: Box<dyn HeadSigning>,
+    /// The zone that comes from a primary, if there is one.
+    pub primary_zone: Option<Name>,
     verifier: Arc<dyn Verifier>,
     /// Valid blocks that were seen, own ones too: of the last rounds, the first of each author.
     pub seen: BTreeMap<u64, BTreeMap<ReplicaId, Arc<VerifiedBlock>>>,
@@ -192,6 +209,7 @@ impl Mind {
             coin: network.coin(me, real),
             sealing: network.sealing(me),
             heads: network.heads(me, real),
+            primary_zone: network.genesis.zones.get(1).map(|zone| zone.apex.clone()),
             verifier,
             seen: BTreeMap::new(),
             heard: None,

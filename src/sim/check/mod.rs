@@ -4,6 +4,7 @@
 mod agreement;
 mod blame;
 mod bounds;
+mod primary;
 mod served;
 mod speech;
 
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use super::client::Submitted;
 use super::plan::Plan;
 use crate::committee::ReplicaId;
+use crate::directory::master::ZoneFile;
 use crate::order::VerifiedBlock;
 use crate::replica::Usage;
 use crate::replica::machine::Snapshot;
@@ -34,6 +36,8 @@ pub enum Sight<'a> {
     Holds { by: ReplicaId, usage: &'a Usage },
     /// A client handed this in for the first time.
     Submitted(&'a Submitted),
+    /// The registry's primary serves this from now on.
+    PrimaryServes(&'a ZoneFile),
     /// The run is over; what a correct replica shows in the end.
     Final { by: ReplicaId, snapshot: &'a Snapshot, view: &'a View },
 }
@@ -63,6 +67,7 @@ impl Checks {
             Box::new(blame::Blame::new(plan)),
             Box::new(bounds::Bounds::new(plan)),
             Box::new(served::Served::default()),
+            Box::new(primary::Primary::default()),
         ])
     }
 

@@ -67,6 +67,9 @@ impl World {
             return;
         }
         self.count("process ended");
+        if let Some(registry) = &mut self.registry {
+            registry.forget(process);
+        }
         let mut luck = self.faults_rng.clone();
         self.processes[process].crash(&mut luck);
         self.faults_rng = luck;

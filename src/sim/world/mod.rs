@@ -3,6 +3,7 @@
 mod incidents;
 mod lives;
 mod network;
+mod primary;
 mod shell;
 mod watch;
 
@@ -21,6 +22,7 @@ use crate::sim::keys::Network;
 use crate::sim::links::Links;
 use crate::sim::plan::{Incident, Plan};
 use crate::sim::process::{CheckOnce, Process};
+use crate::sim::registry::Registry;
 use crate::sim::stream::Stream;
 
 /// Between two looks at what is missing.
@@ -71,6 +73,12 @@ enum Event {
     },
     Incident(Incident),
     Client(usize),
+    /// The registry's primary serves its next version.
+    NextVersion,
+    /// A process looks what the registry's primary serves.
+    Transfer {
+        process: usize,
+    },
     Heal,
     Look,
 }
@@ -90,6 +98,8 @@ impl Event {
             Self::Client(_) => 9,
             Self::Heal => 10,
             Self::Look => 11,
+            Self::NextVersion => 12,
+            Self::Transfer { .. } => 13,
         }
     }
 }
@@ -106,6 +116,7 @@ pub struct World {
     links: Links,
     delays: Delays,
     clients: Vec<Client>,
+    registry: Option<Registry>,
     /// Operations handed in so far: each gets one position.
     submitted: u64,
     checks: Checks,
@@ -143,6 +154,7 @@ impl World {
             links: Links::new(plan.reorders),
             delays: Delays::new(plan.scheduler, plan.n, Stream::new(seed, "delays", 0)),
             clients,
+            registry: Registry::new(&plan, &network),
             submitted: 0,
             checks: Checks::new(&plan),
             network_rng: Stream::new(seed, "network", 0),
@@ -197,6 +209,7 @@ impl World {
         for client in 0..self.clients.len() {
             self.schedule(client as Micros, Event::Client(client));
         }
+        self.schedule_registry();
         self.schedule(self.plan.heal_at, Event::Heal);
         self.schedule(TICK, Event::Look);
     }
@@ -294,6 +307,8 @@ impl World {
             Event::LinkUp { a, b } => self.link_up(a, b),
             Event::Incident(incident) => self.incident(incident),
             Event::Client(client) => self.client(client),
+            Event::NextVersion => self.next_version(),
+            Event::Transfer { process } => self.transfer(process),
             Event::Heal => self.heal(),
             Event::Look => self.look(),
         }

@@ -53,6 +53,12 @@ impl World {
                 }
                 Vec::new()
             }
+            Input::Transferred(file) => {
+                if self.core(process).transferred((*file).clone()).is_err() {
+                    self.count("not voted for");
+                }
+                Vec::new()
+            }
         };
         self.processes[process].todo.extend(effects);
         self.work(process);
@@ -156,8 +162,14 @@ impl World {
                     state.store.adopt_staged().expect("all was staged");
                     state.pending = Batch::default();
                     state.todo.clear();
-                    state.core = None;
-                    return self.restart(process);
+                    let before = state.core.take().expect("it copied the state");
+                    self.restart(process);
+                    if let Some(core) = &mut self.processes[process].core {
+                        let effects = core.inherit(before);
+                        self.processes[process].todo.extend(effects);
+                        self.work(process);
+                    }
+                    return;
                 }
                 Effect::Diverged { ours, theirs } => {
                     assert!(!self.is_correct(process), "the state of a correct replica differs: {ours:?}, {theirs:?}");

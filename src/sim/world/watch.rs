@@ -6,6 +6,7 @@ use super::{COMMITS, Event, PATIENCE, TICK, World};
 use crate::committee::ReplicaSet;
 use crate::crypto::digest::Digest;
 use crate::replica::Replica;
+use crate::replica::primary::Ballot;
 use crate::sim::check::Sight;
 use crate::sim::client::{self, Client};
 use crate::sim::delays::MS;
@@ -50,7 +51,9 @@ impl World {
     /// Whether nobody wants anything any more, and every correct replica runs and has executed all that was submitted.
     /// An owner who was answered before the network healed had the word of a kernel: the others may have been behind.
     pub(super) fn all_is_executed(&self) -> bool {
-        let up_to_date = |replica: &Replica| replica.machine().progress().position >= self.submitted;
+        let up_to_date = |replica: &Replica| {
+            replica.machine().progress().position >= self.submitted && self.has_last_version(replica)
+        };
         let behind = (0..self.processes.len())
             .filter(|&at| self.is_correct(at))
             .any(|at| !self.processes[at].core.as_ref().is_some_and(up_to_date));
@@ -108,8 +111,10 @@ impl World {
             let machine = replica.machine();
             let (progress, pending) = (machine.progress(), machine.scheduler().pending());
             let (height, position) = (progress.height, progress.position);
+            let apex = self.registry.as_ref().map(|registry| &registry.current().apex);
+            let serial = apex.and_then(|apex| machine.ballot(apex)).map(Ballot::serial);
             format!(
-                "{}{who}: round {}, height {height}, position {position}, {pending} to sign, {:?}",
+                "{}{who}: round {}, height {height}, position {position}, {pending} to sign, primary's serial {serial:?}, {:?}",
                 process.id,
                 replica.round(),
                 replica.usage()
