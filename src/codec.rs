@@ -59,6 +59,84 @@ impl<'a> Flavor for Expected<'a> {
     }
 }
 
+/// Byte strings written and read as such, and not byte by byte, which takes ten times as long; what is written is the same:
+/// `#[serde(with = "codec::bytes")]`, for those in a list or an option too.
+pub mod bytes {
+    use std::fmt;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    /// What byte strings are in.
+    pub trait Field: Sized {
+        fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error>;
+        fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error>;
+    }
+
+    pub fn serialize<T: Field, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+        value.write(serializer)
+    }
+
+    pub fn deserialize<'de, T: Field, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+        T::read(deserializer)
+    }
+
+    struct Written<'a>(&'a [u8]);
+
+    impl Serialize for Written<'_> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.serialize_bytes(self.0)
+        }
+    }
+
+    struct Owned(Vec<u8>);
+
+    impl<'de> Deserialize<'de> for Owned {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            struct Visitor;
+            impl serde::de::Visitor<'_> for Visitor {
+                type Value = Owned;
+                fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    f.write_str("bytes")
+                }
+                fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Owned, E> {
+                    Ok(Owned(bytes.to_vec()))
+                }
+            }
+            deserializer.deserialize_bytes(Visitor)
+        }
+    }
+
+    impl Field for Vec<u8> {
+        fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            Written(self).serialize(serializer)
+        }
+
+        fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            Owned::deserialize(deserializer).map(|Owned(bytes)| bytes)
+        }
+    }
+
+    impl Field for Option<Vec<u8>> {
+        fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            self.as_deref().map(Written).serialize(serializer)
+        }
+
+        fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            Ok(Option::<Owned>::deserialize(deserializer)?.map(|Owned(bytes)| bytes))
+        }
+    }
+
+    impl Field for Vec<Vec<u8>> {
+        fn write<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.collect_seq(self.iter().map(|bytes| Written(bytes)))
+        }
+
+        fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            Ok(Vec::<Owned>::deserialize(deserializer)?.into_iter().map(|Owned(bytes)| bytes).collect())
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,6 +159,30 @@ mod tests {
             assert_eq!(strip(&value, &bytes[..cut]), None, "{cut}");
         }
         assert_eq!(strip(&(301u32, "title"), &bytes), None);
+    }
+
+    #[test]
+    fn byte_strings_are_written_alike_in_one_piece_and_byte_by_byte() {
+        type Fields = (Vec<u8>, Option<Vec<u8>>, Option<Vec<u8>>, Vec<Vec<u8>>);
+        #[derive(serde::Serialize, serde::Deserialize, PartialEq, Debug)]
+        struct InPieces(
+            #[serde(with = "bytes")] Vec<u8>,
+            #[serde(with = "bytes")] Option<Vec<u8>>,
+            #[serde(with = "bytes")] Option<Vec<u8>>,
+            #[serde(with = "bytes")] Vec<Vec<u8>>,
+        );
+        let plain: Fields = (vec![0, 128, 255], Some(vec![7; 200]), None, vec![vec![], vec![1; 3]]);
+        let (a, b, c, d) = plain.clone();
+        let pieces = InPieces(a, b, c, d);
+        let encoded = encode(&plain);
+        assert_eq!(encode(&pieces), encoded);
+        assert_eq!(decode::<InPieces>(&encoded, 1000), Ok(pieces));
+        for cut in 0..encoded.len() {
+            assert_eq!(decode::<InPieces>(&encoded[..cut], 1000), Err(CodecError::Malformed), "{cut}");
+        }
+        // A length of 3 in two bytes.
+        let padded = [&[0x83, 0], &encoded[1..]].concat();
+        assert_eq!(decode::<InPieces>(&padded, 1000), Err(CodecError::NotCanonical));
     }
 
     #[test]

@@ -31,6 +31,7 @@ pub struct Before {
     pub name: Name,
     pub rtype: Rtype,
     /// Its records behind each other, the RRSIG last: type, class, TTL, RDLENGTH, RDATA. Empty, if there was no such RRset.
+    #[serde(with = "crate::codec::bytes")]
     records: Vec<u8>,
 }
 

@@ -62,6 +62,7 @@ pub struct Rrset {
     /// Seconds.
     pub ttl: u32,
     /// Uncompressed RDATA in canonical form (embedded names lower-case), in canonical order, without duplicates.
+    #[serde(with = "crate::codec::bytes")]
     rdatas: Vec<Vec<u8>>,
 }
 

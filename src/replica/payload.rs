@@ -15,12 +15,14 @@ use crate::signing::{NonceBatch, ShareEntry};
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Payload {
     /// Encoded signed operations, unchecked.
+    #[serde(with = "crate::codec::bytes")]
     pub operations: Vec<Vec<u8>>,
     /// Commitments to nonces that the block's author will sign with.
     pub nonces: Option<NonceBatch>,
     /// Signature shares of the block's author.
     pub shares: Vec<ShareEntry>,
     /// Sealed operations ([`super::envelope`]), unchecked.
+    #[serde(with = "crate::codec::bytes")]
     pub sealed: Vec<Vec<u8>>,
     /// Decryption shares of the block's author, for envelopes ordered before.
     pub openings: Vec<Opening>,

@@ -20,7 +20,7 @@ use crate::crypto::ed25519::Signature;
 use crate::directory::differences::{Before, Differences};
 use crate::directory::name::Name;
 use crate::directory::rrset::{Rrset, RrsetId, Rtype};
-use crate::directory::zone::{SignedRrset, SignedZone};
+use crate::directory::zone::{RrsetRef, SignedRrset, SignedZone};
 use crate::directory::{Directory, Timestamp};
 use crate::limits::{DNSKEY_TTL, MAX_GENESIS, MAX_META_ROW, MAX_RENEWALS_PER_VERSION};
 use crate::rows::{Row, Table, TableRows};
@@ -175,7 +175,7 @@ impl ZoneMachine {
         let now = progress.agreed_time;
         if self.version.is_none() && self.next_start() <= now {
             let due = self.renewals.due(now, MAX_RENEWALS_PER_VERSION);
-            let renew: BTreeSet<(Name, Rtype)> = due.map(|id| (id.name.clone(), id.rtype)).collect();
+            let renew: BTreeSet<(Name, Rtype)> = due.map(|(name, rtype)| (name.clone(), rtype)).collect();
             let beats = self.next_heartbeat().is_some_and(|due| due <= now);
             if !self.gathered.is_empty() || !renew.is_empty() || beats {
                 let interval = self.policy.heartbeat.filter(|_| beats);
@@ -299,16 +299,15 @@ impl ZoneMachine {
         self.note_difference(&plan, &mut rows);
         for (name, rtype) in plan.deletes {
             rows.push(Row::delete(Table::Signed, signed_key(&self.apex, &name, rtype)));
-            self.renewals.remove(&RrsetId { zone: self.apex.clone(), name, rtype });
+            self.no_renewal(&name, rtype, plan.started);
         }
         for (index, put) in (0u32..).zip(plan.puts) {
             let Put { name, rrset, .. } = put;
             let key = signed_key(&self.apex, &name, rrset.rtype);
-            let id = RrsetId { zone: self.apex.clone(), name, rtype: rrset.rtype };
             let rrsig = signed.remove(&index);
-            match rrsig.as_deref().and_then(validity_of) {
-                Some(validity) => self.renewals.insert(id, validity, plan.started),
-                None => self.renewals.remove(&id),
+            self.no_renewal(&name, rrset.rtype, plan.started);
+            if let Some(validity) = rrsig.as_deref().and_then(validity_of) {
+                self.renewals.insert(name, rrset.rtype, validity, plan.started);
             }
             if rrsig.is_some() {
                 rows.push(Row::delete(Table::Version, version_key(&self.apex, index)));
@@ -317,6 +316,14 @@ impl ZoneMachine {
         }
         self.published = Arc::new(zone);
         Some(rows)
+    }
+
+    /// The signature that the published version has of this RRset, if it has one, will not be renewed.
+    fn no_renewal(&mut self, name: &Name, rtype: Rtype, now: Timestamp) {
+        let rrsig = self.published.rrset(name, rtype).and_then(RrsetRef::rrsig);
+        if let Some(validity) = rrsig.and_then(validity_of) {
+            self.renewals.remove(name, rtype, validity, now);
+        }
     }
 
     /// Keeps what the version is about to change, for those who have the one before.
@@ -346,7 +353,7 @@ impl ZoneMachine {
         if let Some(serial) = published.serial() {
             self.serial = serial;
         }
-        self.renewals.add_zone(&published, now);
+        self.renewals = Renewals::of(self.policy, &published, now);
         self.published = published;
         self.load_differences(differences)?;
         if let Some(time) = meta.get(&heartbeat_key(&self.apex)) {

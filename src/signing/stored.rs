@@ -31,6 +31,7 @@ pub struct CorruptRows(&'static str);
 #[derive(Serialize, Deserialize)]
 struct StoredTask {
     key: KeyId,
+    #[serde(with = "crate::codec::bytes")]
     message: Vec<u8>,
     attempts_made: u32,
     state: StoredState,

@@ -22,6 +22,7 @@ use super::rrset::{Rrset, Rtype};
 pub struct SignedRrset {
     pub rrset: Rrset,
     /// RDATA of the RRSIG record (RFC 4034 §3.1).
+    #[serde(with = "crate::codec::bytes")]
     pub rrsig: Option<Vec<u8>>,
 }
 

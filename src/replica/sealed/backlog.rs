@@ -38,6 +38,7 @@ pub struct HeldBlock {
     pub nonces: Option<NonceBatch>,
     pub shares: Vec<ShareEntry>,
     pub sealed: Vec<Ticket>,
+    #[serde(with = "crate::codec::bytes")]
     pub operations: Vec<Vec<u8>>,
     pub votes: Vec<Vote>,
     pub parts: Vec<Part>,

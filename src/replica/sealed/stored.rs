@@ -18,10 +18,12 @@ pub const TICKET_ROW: &[u8] = b"sealed";
 #[derive(Serialize, Deserialize)]
 struct StoredTicket {
     author: ReplicaId,
+    #[serde(with = "crate::codec::bytes")]
     envelope: Vec<u8>,
     shares: BTreeMap<ReplicaId, DecryptionShare>,
     bad: ReplicaSet,
     /// Once it is opened.
+    #[serde(with = "crate::codec::bytes")]
     message: Option<Vec<u8>>,
 }
 
