@@ -100,6 +100,7 @@ impl World {
                 since: NOW,
                 offered_to: None,
                 records: Vec::new(),
+                omitted: 0,
             };
             self.titles.insert(name.clone(), title);
             return Ok(Event::Registered { owner: signer });

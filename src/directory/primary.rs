@@ -79,8 +79,8 @@ pub enum ContentError {
     Records(#[from] RecordsError),
     #[error(
         "{label} and what is beneath it are {rrsets} RRsets of {bytes} bytes, of which {MAX_RRSETS_PER_LABEL} and \
-         {MAX_LABEL_BYTES} are allowed beneath one label: have the primary serve {label} as a zone of its own, which the \
-         policy lists too, and delegate to it"
+         {MAX_LABEL_BYTES} are allowed beneath one label: have the primary serve {label} as a zone of its own and \
+         delegate to it"
     )]
     LabelTooLarge { label: Name, rrsets: usize, bytes: usize },
     #[error("{0} is where this service's heartbeat stands: rename it")]

@@ -151,7 +151,7 @@ pub fn check_together(records: &BTreeMap<(Name, Rtype), Rrset>) -> Result<(), Re
 }
 
 /// What a title's bytes are counted in.
-fn bytes_of(((name, _), rrset): (&(Name, Rtype), &Rrset)) -> usize {
+pub(super) fn bytes_of(((name, _), rrset): (&(Name, Rtype), &Rrset)) -> usize {
     name.as_wire().len() + rrset.rdatas().iter().map(Vec::len).sum::<usize>()
 }
 

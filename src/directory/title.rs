@@ -6,11 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use super::Timestamp;
 use super::name::Name;
+use super::records::bytes_of;
 use super::rrset::{Rrset, Rtype};
 use super::state::{history_key, title_key};
 use crate::codec;
 use crate::crypto::digest::Digest;
 use crate::crypto::ed25519::PublicKey;
+use crate::limits::{MAX_RRSETS_PER_TITLE, MAX_TITLE_BYTES};
 use crate::rows::{Row, Table};
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -55,6 +57,16 @@ pub enum Event {
 }
 
 impl Title {
+    /// Its first RRsets, as many as an owner could set: all, but beneath a label of a registry that has more.
+    pub fn first_records(&self) -> Vec<(&(Name, Rtype), &Rrset)> {
+        let mut bytes = 0;
+        let fits = |entry: &(&(Name, Rtype), &Rrset)| {
+            bytes += bytes_of(*entry);
+            bytes <= MAX_TITLE_BYTES
+        };
+        self.records.iter().take(MAX_RRSETS_PER_TITLE).take_while(fits).collect()
+    }
+
     /// The rows to write when an operation, or the genesis, has left the title as it is now.
     pub(super) fn rows(&self, entry: &HistoryEntry) -> [Row; 2] {
         [

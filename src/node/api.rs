@@ -125,7 +125,8 @@ impl Backend for Api {
     fn title(&self, name: &Name) -> Answer<Option<TitleReport>> {
         self.answer(|snapshot| {
             let title = snapshot.directory.title(name)?;
-            Some(TitleReport::new(title, records(title)))
+            let (records, omitted) = records(title);
+            Some(TitleReport::new(title, records, omitted))
         })
     }
 
@@ -201,14 +202,14 @@ impl Backend for Api {
     }
 }
 
-/// The title's records, one to a line.
-fn records(title: &Title) -> Vec<String> {
-    let sets = title.records.iter();
-    sets.flat_map(|((name, rtype), rrset)| {
+/// The title's records, one to a line: as many as an owner could set. How many RRsets are left then.
+fn records(title: &Title) -> (Vec<String>, u64) {
+    let shown = title.first_records();
+    let lines = shown.iter().flat_map(|((name, rtype), rrset)| {
         let line = move |rdata: &Vec<u8>| format!("{name} {} IN {rtype} {}", rrset.ttl, rdata_to_text(*rtype, rdata));
         rrset.rdatas().iter().map(line)
-    })
-    .collect()
+    });
+    (lines.collect(), (title.records.len() - shown.len()) as u64)
 }
 
 fn report(snapshot: &Snapshot, digest: Digest) -> Option<OutcomeReport> {

@@ -146,11 +146,18 @@ pub struct TitleReport {
     pub offered_to: Option<PublicKey>,
     /// The owner's records in presentation form, one to a line, in canonical order.
     pub records: Vec<String>,
+    /// RRsets after those, beneath a label of a registry that holds more than an owner could set.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub omitted: u64,
+}
+
+fn is_zero(omitted: &u64) -> bool {
+    *omitted == 0
 }
 
 impl TitleReport {
-    /// `records`: the title's records in presentation form, in canonical order.
-    pub fn new(title: &Title, records: Vec<String>) -> Self {
+    /// `records`: the title's records in presentation form, in canonical order, but for `omitted` RRsets at the end.
+    pub fn new(title: &Title, records: Vec<String>, omitted: u64) -> Self {
         Self {
             name: title.name.clone(),
             zone: title.zone.clone(),
@@ -160,6 +167,7 @@ impl TitleReport {
             since: title.since,
             offered_to: title.offered_to,
             records,
+            omitted,
         }
     }
 }
@@ -440,10 +448,14 @@ mod tests {
             since: Timestamp(5),
             offered_to: Some(key),
             records: vec!["alice.names.example. 300 IN A 192.0.2.1".into()],
+            omitted: 0,
         };
         let json = serde_json::to_string(&Answer { height: 1, agreed_time: Timestamp(2), body: Some(&title) }).unwrap();
         let answer: Answer<Option<TitleReport>> = serde_json::from_str(&json).unwrap();
-        assert_eq!(answer.body, Some(title));
+        assert_eq!(answer.body.as_ref(), Some(&title));
+        assert!(!json.contains("omitted"), "of an owner's title all is shown");
+        let more = TitleReport { omitted: 7, ..title };
+        assert_eq!(serde_json::from_str::<TitleReport>(&serde_json::to_string(&more).unwrap()).unwrap(), more);
         assert!(serde_json::from_str::<Answer<Option<TitleReport>>>(&json.replace("ed25519:", "rsa:")).is_err());
     }
 

@@ -38,6 +38,9 @@ impl Args {
         for record in &title.records {
             let _ = writeln!(text, "{record}");
         }
+        if title.omitted > 0 {
+            let _ = writeln!(text, "; {} more RRsets are not shown: ask the zone's servers", title.omitted);
+        }
         let _ = writeln!(text, "; at height {}, agreed time {}", answer.height, date(answer.agreed_time));
         Ok(Report::accepted(
             text,
