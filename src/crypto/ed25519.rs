@@ -83,6 +83,10 @@ struct Frequent {
 }
 
 impl FrequentKey {
+    pub fn key(&self) -> PublicKey {
+        self.tables.key
+    }
+
     /// As [`PublicKey::verify`], whatever the bytes. RFC 8032 §5.1.7, without cofactor: R has to be s·B − k·A. Since the
     /// bytes of R are compared with the one encoding of that point, R needs no decoding of its own.
     #[must_use]
@@ -113,6 +117,14 @@ impl From<PublicKey> for FrequentKey {
         Self { tables: Arc::new(Frequent { key, negated: OnceLock::new() }), memory: None }
     }
 }
+
+impl PartialEq for FrequentKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for FrequentKey {}
 
 impl fmt::Debug for FrequentKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

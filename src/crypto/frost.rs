@@ -29,19 +29,31 @@
 //! * §5.3 verifies each share before or after aggregation; here one verification of the sum comes first, and shares are
 //!   looked at one by one only if it fails. Two colluding signers may thus hand in shares whose errors cancel out;
 //!   what comes out is a valid signature of the message all the same.
+//! * §6.1 has every commitment multiplied by the group's order when it is read, which costs as much as all the rest of a
+//!   signature. Here points of small order are refused then, and a part of small order beside one of prime order is found
+//!   by the sum. The verification of the sum has no cofactor, so it holds of points of prime order only: zB − cA is one, and
+//!   R has to equal it. If it fails, some share fails its own equation, which has no cofactor either. Each signer's is over
+//!   its own commitment: z·B − cλY is of prime order, so a D + ρE that is not never equals it, whatever the share, and its
+//!   author is the one to blame. That of a correct signer always holds. Nothing secret depends on it: what a correct
+//!   signer answers has its own nonces and hashes in it, of others' commitments only the bytes.
 //! * Identifiers are 1 + index of the replica; 0 is not an identifier in FROST.
+
+mod package;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use frost_ed25519 as frost;
-use frost_ed25519::{Identifier, keys, round1, round2};
+use curve25519_dalek::Scalar;
+use curve25519_dalek::edwards::EdwardsPoint;
+use frost_core::round1;
+use frost_ed25519::{self as frost, Ed25519Sha512, Identifier, keys};
 use rand_core::CryptoRngCore;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use self::package::Package;
 use super::digest::{Digest, hash};
-use super::ed25519::{PublicKey, Signature};
+use super::ed25519::{FrequentKey, PublicKey, Signature};
 use super::memory::Memory;
 use crate::codec;
 use crate::committee::{Committee, ReplicaId};
@@ -53,11 +65,13 @@ pub fn deal(committee: &Committee, rng: &mut impl CryptoRngCore) -> (FrostPublic
     let threshold = u16::try_from(committee.signing_threshold()).expect("fewer than the replicas");
     let (shares, package) = keys::generate_with_dealer(replicas, threshold, keys::IdentifierList::Default, rng)
         .expect("2 ≤ f + 1 ≤ n, since a committee stands at least one fault");
+    let public = FrostPublic::new(package, threshold);
     let secrets = committee.ids().map(|id| {
-        let share = shares[&identifier(id)].clone();
-        FrostSecret(keys::KeyPackage::try_from(share).expect("the dealer above is honest"))
+        let share = keys::KeyPackage::try_from(shares[&identifier(id)].clone()).expect("the dealer above is honest");
+        FrostSecret { id, group: public.public_key(), share }
     });
-    (FrostPublic { package, threshold, memory: None }, secrets.collect())
+    let secrets = secrets.collect();
+    (public, secrets)
 }
 
 /// What everybody knows of a shared key: the group's key and, for each replica, the point its shares are checked with.
@@ -66,6 +80,7 @@ pub fn deal(committee: &Committee, rng: &mut impl CryptoRngCore) -> (FrostPublic
 pub struct FrostPublic {
     package: keys::PublicKeyPackage,
     threshold: u16,
+    group: FrequentKey,
     memory: Option<FrostMemory>,
 }
 
@@ -99,9 +114,14 @@ pub enum FrostError {
 }
 
 impl FrostPublic {
+    fn new(package: keys::PublicKeyPackage, threshold: u16) -> Self {
+        let group = PublicKey(point_bytes(package.verifying_key().serialize())).into();
+        Self { package, threshold, group, memory: None }
+    }
+
     /// The Ed25519 key under which aggregated signatures verify.
     pub fn public_key(&self) -> PublicKey {
-        PublicKey(point_bytes(self.package.verifying_key().serialize()))
+        self.group.key()
     }
 
     /// Signers that make a signature.
@@ -161,21 +181,21 @@ impl TryFrom<PublicBytes> for FrostPublic {
             shares.insert(identifier(ReplicaId(index as u8)), share);
         }
         let group = frost::VerifyingKey::deserialize(&bytes.group).map_err(|_| FrostError::BadPoint)?;
-        Ok(Self {
-            package: keys::PublicKeyPackage::new(shares, group, Some(bytes.threshold)),
-            threshold: bytes.threshold,
-            memory: None,
-        })
+        Ok(Self::new(keys::PublicKeyPackage::new(shares, group, Some(bytes.threshold)), bytes.threshold))
     }
 }
 
 /// One replica's share of a key. Not `Clone`; wiped when dropped.
-pub struct FrostSecret(keys::KeyPackage);
+pub struct FrostSecret {
+    id: ReplicaId,
+    group: PublicKey,
+    share: keys::KeyPackage,
+}
 
 impl FrostSecret {
     /// The 32-byte scalar, for the replica's key bundle.
     pub fn to_bytes(&self) -> Zeroizing<[u8; 32]> {
-        let bytes = Zeroizing::new(self.0.signing_share().serialize());
+        let bytes = Zeroizing::new(self.share.signing_share().serialize());
         Zeroizing::new(bytes.as_slice().try_into().expect("a scalar has 32 bytes"))
     }
 
@@ -187,7 +207,8 @@ impl FrostSecret {
             return Err(FrostError::WrongSecret);
         }
         let group = *public.package.verifying_key();
-        Ok(Self(keys::KeyPackage::new(identifier(id), share, verifying_share, group, public.threshold)))
+        let share = keys::KeyPackage::new(identifier(id), share, verifying_share, group, public.threshold);
+        Ok(Self { id, group: public.public_key(), share })
     }
 }
 
@@ -198,7 +219,22 @@ impl fmt::Debug for FrostSecret {
 }
 
 /// A pair of secret nonces, good for one share. Not `Clone`, never bytes, wiped when dropped.
-pub struct Nonce(round1::SigningNonces);
+pub struct Nonce {
+    hiding: Zeroizing<Scalar>,
+    binding: Zeroizing<Scalar>,
+    commitment: NonceCommitment,
+}
+
+impl Nonce {
+    fn new(hiding: Scalar, binding: Scalar) -> Self {
+        let commitment = NonceCommitment { hiding: committed(&hiding), binding: committed(&binding) };
+        Self { hiding: Zeroizing::new(hiding), binding: Zeroizing::new(binding), commitment }
+    }
+}
+
+fn committed(nonce: &Scalar) -> [u8; 32] {
+    EdwardsPoint::mul_base(nonce).compress().to_bytes()
+}
 
 impl fmt::Debug for Nonce {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -215,11 +251,10 @@ pub struct NonceCommitment {
 
 impl NonceCommitment {
     /// The commitment as points. An error is a fault of whoever wrote it: a correct replica commits to canonical points
-    /// of prime order, neither of them the identity.
+    /// of prime order. A point whose order is a multiple of it passes here, and no share answers to it.
     pub fn check(self) -> Result<CheckedCommitment, FrostError> {
-        let point = |bytes: &[u8; 32]| round1::NonceCommitment::deserialize(bytes).map_err(|_| FrostError::BadPoint);
-        let points = round1::SigningCommitments::new(point(&self.hiding)?, point(&self.binding)?);
-        Ok(CheckedCommitment { bytes: self, points })
+        let (hiding, binding) = self.points().ok_or(FrostError::BadPoint)?;
+        Ok(CheckedCommitment { bytes: self, hiding, binding })
     }
 }
 
@@ -229,11 +264,12 @@ impl fmt::Debug for NonceCommitment {
     }
 }
 
-/// A commitment whose points are known to be good: what signing packages are made of.
+/// A commitment whose points are known: what signing packages are made of.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct CheckedCommitment {
     bytes: NonceCommitment,
-    points: round1::SigningCommitments,
+    hiding: EdwardsPoint,
+    binding: EdwardsPoint,
 }
 
 impl CheckedCommitment {
@@ -260,10 +296,6 @@ impl FrostShare {
     pub fn is_canonical(&self) -> bool {
         self.scalar().is_some()
     }
-
-    fn scalar(&self) -> Option<round2::SignatureShare> {
-        round2::SignatureShare::deserialize(&self.0).ok()
-    }
 }
 
 impl fmt::Debug for FrostShare {
@@ -274,12 +306,10 @@ impl fmt::Debug for FrostShare {
 
 /// A fresh pair of nonces and the commitment to it. `hedge` is any long-lived secret of this replica.
 pub fn commit(hedge: &FrostSecret, rng: &mut impl CryptoRngCore) -> (Nonce, NonceCommitment) {
-    let (nonces, points) = round1::commit(hedge.0.signing_share(), rng);
-    let bytes = NonceCommitment {
-        hiding: point_bytes(points.hiding().serialize()),
-        binding: point_bytes(points.binding().serialize()),
-    };
-    (Nonce(nonces), bytes)
+    let mut nonce = || round1::Nonce::<Ed25519Sha512>::new(hedge.share.signing_share(), rng).to_scalar();
+    let nonce = Nonce::new(nonce(), nonce());
+    let commitment = nonce.commitment;
+    (nonce, commitment)
 }
 
 /// This signer's share of the signature of `message` by the authors of `commitments`. The nonce is gone afterwards,
@@ -290,9 +320,13 @@ pub fn sign(
     commitments: &Commitments,
     message: &[u8],
 ) -> Result<FrostShare, FrostError> {
-    let share =
-        round2::sign(&package(commitments, message), &nonce.0, &secret.0).map_err(|_| FrostError::BadPackage)?;
-    Ok(FrostShare(share.serialize().try_into().expect("a scalar has 32 bytes")))
+    let FrostSecret { id, group, share } = secret;
+    let is_ours = commitments.get(id).is_some_and(|it| it.bytes == nonce.commitment);
+    if !is_ours || commitments.len() < usize::from(*share.min_signers()) {
+        return Err(FrostError::BadPackage);
+    }
+    let package = Package::new(group, commitments, message);
+    package.answer(*id, &nonce, share.signing_share().to_scalar()).ok_or(FrostError::BadPackage)
 }
 
 /// The signature that the shares of all signers of a package add up to, checked; or else whose shares are bad.
@@ -329,15 +363,9 @@ fn sum(
     message: &[u8],
     shares: &BTreeMap<ReplicaId, FrostShare>,
 ) -> Option<Signature> {
-    let mut scalars = BTreeMap::new();
-    for (&id, share) in shares {
-        scalars.insert(identifier(id), share.scalar()?);
-    }
-    let package = package(commitments, message);
-    let signature =
-        frost::aggregate_custom(&package, &scalars, &public.package, frost::CheaterDetection::Disabled).ok()?;
-    let bytes = signature.serialize().ok()?;
-    Some(Signature::from_bytes(bytes.try_into().ok()?))
+    let is_whole = shares.len() >= public.threshold() && shares.keys().eq(commitments.keys());
+    let sum = Package::new(&public.public_key(), commitments, message).add_up(shares).filter(|_| is_whole)?;
+    public.group.verify(message, &sum).then_some(sum)
 }
 
 /// Whether `share` is what `signer` owes to this package (RFC 9591 §5.4).
@@ -349,17 +377,8 @@ pub fn verify_share(
     signer: ReplicaId,
     share: &FrostShare,
 ) -> bool {
-    let id = identifier(signer);
-    let (Some(share), Some(verifying_share)) = (share.scalar(), public.package.verifying_shares().get(&id)) else {
-        return false;
-    };
-    let package = package(commitments, message);
-    frost_core::verify_signature_share(id, verifying_share, &share, &package, public.package.verifying_key()).is_ok()
-}
-
-fn package(commitments: &Commitments, message: &[u8]) -> frost::SigningPackage {
-    let points = commitments.iter().map(|(&id, commitment)| (identifier(id), commitment.points));
-    frost::SigningPackage::new(points.collect(), message)
+    let Some(point) = public.package.verifying_shares().get(&identifier(signer)) else { return false };
+    Package::new(&public.public_key(), commitments, message).is_owed(signer, point.to_element(), share)
 }
 
 fn identifier(id: ReplicaId) -> Identifier {
@@ -372,6 +391,7 @@ fn point_bytes(serialized: Result<Vec<u8>, frost::Error>) -> [u8; 32] {
 
 #[cfg(test)]
 mod tests {
+    use curve25519_dalek::constants::EIGHT_TORSION;
     use data_encoding::HEXLOWER;
     use rand_chacha::ChaCha20Rng;
     use rand_core::SeedableRng;
@@ -463,18 +483,90 @@ mod tests {
         let mut identity = [0; 32];
         identity[0] = 1;
         // y = p is a second encoding of y = 0, a point of order 4; y = p + 1 one of the identity; y = 2 is not on the
-        // curve; the base point plus a point of order 2 has mixed order.
+        // curve. Ten of the encodings above p are second ones of points of mixed order.
         let mut y_is_p = [0xff; 32];
         (y_is_p[0], y_is_p[31]) = (0xed, 0x7f);
         let mut y_is_p_plus_1 = y_is_p;
         y_is_p_plus_1[0] = 0xee;
         let mut off_curve = [0; 32];
         off_curve[0] = 2;
-        let eight_torsion = curve25519_dalek::constants::EIGHT_TORSION[4];
-        let mixed = (curve25519_dalek::constants::ED25519_BASEPOINT_POINT + eight_torsion).compress().to_bytes();
-        for bad in [identity, [0; 32], y_is_p, y_is_p_plus_1, off_curve, mixed, [0xff; 32]] {
+        let above_p = (0xef..=0xff).map(|low| {
+            let mut y = y_is_p;
+            y[0] = low;
+            y
+        });
+        let decoded =
+            above_p.clone().filter(|y| curve25519_dalek::edwards::CompressedEdwardsY(*y).decompress().is_some());
+        assert_eq!(decoded.count(), 10);
+        let small = EIGHT_TORSION.map(|point| point.compress().to_bytes());
+        let known = [identity, [0; 32], y_is_p, y_is_p_plus_1, off_curve, [0xff; 32]];
+        for bad in known.into_iter().chain(small).chain(above_p) {
             assert_eq!(NonceCommitment { hiding: bad, ..commitment }.check(), Err(FrostError::BadPoint));
             assert_eq!(NonceCommitment { binding: bad, ..commitment }.check(), Err(FrostError::BadPoint));
+        }
+    }
+
+    /// Signer 1 of two adds a point of small order to one or both of its own, and answers as if it had not.
+    #[test]
+    fn a_commitment_of_mixed_order_makes_no_signature_and_is_pinned_on_its_author() {
+        let (public, secrets, mut rng) = dealt(4);
+        let (mut signed, mut refused) = (0, 0);
+        for hiding in EIGHT_TORSION {
+            for binding in EIGHT_TORSION {
+                let (honest, good) = commit(&secrets[0], &mut rng);
+                let (nonce, plain) = commit(&secrets[1], &mut rng);
+                let (d, e) = plain.points().unwrap();
+                let bytes = |point: EdwardsPoint| point.compress().to_bytes();
+                let mixed = NonceCommitment { hiding: bytes(d + hiding), binding: bytes(e + binding) };
+                let commitments: Commitments =
+                    [(ReplicaId(0), good.check().unwrap()), (ReplicaId(1), mixed.check().unwrap())].into();
+                let hostile = Nonce { commitment: mixed, ..nonce };
+                let first = sign(&secrets[0], honest, &commitments, b"m").unwrap();
+                let second = sign(&secrets[1], hostile, &commitments, b"m").unwrap();
+                assert!(verify_share(&public, &commitments, b"m", ReplicaId(0), &first));
+                match aggregate(&public, &commitments, b"m", &[(ReplicaId(0), first), (ReplicaId(1), second)].into()) {
+                    // The parts of small order cancelled out.
+                    Ok(signature) => {
+                        assert!(public.public_key().verify(b"m", &signature));
+                        signed += 1;
+                    }
+                    Err(culprits) => {
+                        assert_eq!(culprits, [ReplicaId(1)]);
+                        refused += 1;
+                    }
+                }
+            }
+        }
+        assert!(signed < 24 && refused >= 40, "{signed} {refused}");
+    }
+
+    #[test]
+    fn shares_and_signatures_are_what_the_library_makes() {
+        for (replicas, signers) in [(4, vec![0, 3]), (7, vec![6, 2, 4]), (7, vec![0, 1, 2, 3])] {
+            let (public, secrets, mut rng) = dealt(replicas);
+            let (mut nonces, mut commitments, mut theirs) = (BTreeMap::new(), Commitments::new(), BTreeMap::new());
+            for id in signers.iter().copied().map(ReplicaId) {
+                let same = &mut rng.clone();
+                let (nonce, commitment) = commit(&secrets[0], &mut rng);
+                let (library, points) = round1::commit(secrets[0].share.signing_share(), same);
+                assert_eq!(point_bytes(points.hiding().serialize()), commitment.hiding);
+                assert_eq!(point_bytes(points.binding().serialize()), commitment.binding);
+                theirs.insert(identifier(id), points);
+                nonces.insert(id, (nonce, library));
+                commitments.insert(id, commitment.check().unwrap());
+            }
+            let package = frost::SigningPackage::new(theirs, b"m");
+            let (mut ours, mut theirs) = (BTreeMap::new(), BTreeMap::new());
+            for (id, (nonce, library)) in nonces {
+                let secret = &secrets[id.index()];
+                let share = frost::round2::sign(&package, &library, &secret.share).unwrap();
+                ours.insert(id, sign(secret, nonce, &commitments, b"m").unwrap());
+                assert_eq!(share.serialize(), ours[&id].0);
+                theirs.insert(identifier(id), share);
+            }
+            let signature = frost::aggregate(&package, &theirs, &public.package).unwrap();
+            let bytes = aggregate(&public, &commitments, b"m", &ours).unwrap().to_bytes();
+            assert_eq!(signature.serialize().unwrap(), bytes);
         }
     }
 
@@ -543,17 +635,13 @@ mod tests {
             .map(|(index, &share)| (identifier(ReplicaId(index as u8)), keys::VerifyingShare::from(share)));
         let group = frost::VerifyingKey::deserialize(&group).unwrap();
         let package = keys::PublicKeyPackage::new(verifying_shares.collect(), group, Some(2));
-        let public = FrostPublic { package, threshold: 2, memory: None };
+        let public = FrostPublic::new(package, 2);
 
         let nonce = |hiding: &str, binding: &str| {
-            let nonce = |hex: &str| frost_core::round1::Nonce::deserialize(&scalar(hex)).unwrap();
-            let nonces = round1::SigningNonces::from_nonces(nonce(hiding), nonce(binding));
-            let points = round1::SigningCommitments::from(&nonces);
-            let bytes = NonceCommitment {
-                hiding: point_bytes(points.hiding().serialize()),
-                binding: point_bytes(points.binding().serialize()),
-            };
-            (Nonce(nonces), bytes)
+            let [hiding, binding] = [hiding, binding].map(|hex| Scalar::from_canonical_bytes(scalar(hex)).unwrap());
+            let nonce = Nonce::new(hiding, binding);
+            let commitment = nonce.commitment;
+            (nonce, commitment)
         };
         let (nonce_1, commitment_1) = nonce(
             "ef6599dea4010581a72b3018c37c29a4341d7cab0773e8687ca74dcf14009701",
@@ -568,7 +656,8 @@ mod tests {
         let commitments = [(one, commitment_1.check().unwrap()), (three, commitment_3.check().unwrap())].into();
         let secret = |id: ReplicaId| {
             let share = shares[id.index()];
-            FrostSecret(keys::KeyPackage::new(identifier(id), share, share.into(), group, 2))
+            let share = keys::KeyPackage::new(identifier(id), share, share.into(), group, 2);
+            FrostSecret { id, group: public.public_key(), share }
         };
         let share_1 = sign(&secret(one), nonce_1, &commitments, b"test").unwrap();
         let share_3 = sign(&secret(three), nonce_3, &commitments, b"test").unwrap();

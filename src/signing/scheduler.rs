@@ -41,7 +41,7 @@ pub struct Fault {
 pub enum FaultKind {
     /// A share that was asked for and is not the answer.
     BadShare,
-    /// A commitment that is not two points of prime order in canonical form, neither of them the identity.
+    /// A commitment that is not two points in canonical form, neither of them of small order.
     BadCommitment,
     /// A commitment twice in a pool.
     RepeatedCommitment,

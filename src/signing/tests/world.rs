@@ -279,7 +279,7 @@ impl World {
             }
             if let Some(mut batch) = self.signers[id.index()].refill(&self.veteran, 20, &mut self.rng) {
                 if conduct == Conduct::BadNonces {
-                    batch.commitments.iter_mut().for_each(|it| it.binding = [0xee; 32]);
+                    batch.commitments.iter_mut().for_each(|it| it.binding = [0xff; 32]);
                     batch.commitments[0].binding[0] = self.rng.next_u32() as u8;
                 }
                 self.links[id.index()].back_mut().unwrap().nonces = Some(batch);
