@@ -19,8 +19,9 @@ pub fn decode<P: CurveAffine>(bytes: &[u8]) -> Option<P> {
     (!point.is_zero()).then_some(point)
 }
 
-/// The point that `bytes` encode, which were checked before.
-pub fn decode_checked_before<P: CurveAffine>(bytes: &[u8]) -> Option<P> {
+/// The point of the curve that `bytes` encode, unless it is the identity. Whether it is of the subgroup was checked before,
+/// or will be.
+pub fn decode_on_curve<P: CurveAffine>(bytes: &[u8]) -> Option<P> {
     let point = compressed::<P>(bytes)?.into_affine_unchecked().ok()?;
     (!point.is_zero()).then_some(point)
 }

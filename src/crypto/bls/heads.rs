@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use threshold_crypto::group::CurveAffine;
 use threshold_crypto::{Fr, G1Affine, G2Affine};
 
-use super::group::{G2Bytes, combination, decode, encode_g1, encode_g2, hash_to_g2, negated, pairings_cancel};
+use super::group::{
+    G2Bytes, combination, decode, decode_on_curve, encode_g1, encode_g2, hash_to_g2, negated, pairings_cancel,
+};
 use super::keys::{EncodedPublic, PublicShares, Secret, purpose};
 use crate::committee::{Committee, Formula, ReplicaId};
 use crate::crypto::digest::{Digest, hash};
@@ -52,7 +54,8 @@ impl HeadSecret {
     pub fn sign(&self, head: &Digest) -> HeadShare {
         let [scalar] = self.0.scalars.as_slice() else { unreachable!("from_bytes and deal make one") };
         let share = scalar.sign_g2(point_of(head));
-        let point: G2Affine = decode(&share.to_bytes()).expect("a scalar that is not zero times a point that is not");
+        let point: G2Affine =
+            decode_on_curve(&share.to_bytes()).expect("a scalar that is not zero times a point that is not");
         HeadShare(encode_g2(&point))
     }
 }
@@ -75,11 +78,13 @@ impl HeadPublic {
     }
 
     /// The signature of this head, from shares by different authors that together are a quorum. Shares need not be
-    /// verified: the result is. None if there are too few, or if one is bad, and [`Self::verify_share`] tells which.
+    /// verified, nor be points of the subgroup: the result is. None if there are too few, or if one is bad, and
+    /// [`Self::verify_share`] tells which.
     pub fn combine(&self, head: &Digest, shares: &[(ReplicaId, HeadShare)]) -> Option<HeadSignature> {
         let authors: Vec<ReplicaId> = shares.iter().map(|(author, _)| *author).collect();
-        let term =
-            |(author, _, coefficient): (usize, usize, Fr)| Some((coefficient, decode(shares[author].1.bytes())?));
+        let term = |(author, _, coefficient): (usize, usize, Fr)| {
+            Some((coefficient, decode_on_curve(shares[author].1.bytes())?))
+        };
         let terms = self.0.combination(&authors)?.into_iter().map(term).collect::<Option<Vec<(Fr, G2Affine)>>>()?;
         let signature = HeadSignature(encode_g2(&combination(terms)));
         self.verify(head, &signature).then_some(signature)

@@ -20,7 +20,7 @@ use threshold_crypto::{Fr, G1Affine, G2Affine, PublicKey, PublicKeySet};
 use tiny_keccak::{Hasher, Sha3};
 
 use super::group::{
-    G1Bytes, OldRng, combination, decode, decode_checked_before, encode_g1, hash_to_g2, negated, pairings_cancel,
+    G1Bytes, OldRng, combination, decode, decode_on_curve, encode_g1, hash_to_g2, negated, pairings_cancel,
     short_scalar,
 };
 use super::keys::{EncodedPublic, PublicShares, Secret, purpose};
@@ -126,7 +126,7 @@ impl Ciphertext {
         // As the crate does: a short message stands for itself.
         let mut hashed = if v.len() > 64 { sha3_256(v).to_vec() } else { v.to_vec() };
         hashed.extend_from_slice(u);
-        Some(Self { u: decode_checked_before(u)?, w: decode_checked_before(w)?, hashed, inner })
+        Some(Self { u: decode_on_curve(u)?, w: decode_on_curve(w)?, hashed, inner })
     }
 
     #[cfg(test)]
@@ -198,7 +198,7 @@ impl SealingSecret {
         let share = |scalar: &threshold_crypto::SecretKeyShare| {
             let share = scalar.decrypt_share_no_verify(&ciphertext.ciphertext.inner);
             let bytes = postcard::to_allocvec(&share).expect("a point encodes");
-            encode_g1(&decode_checked_before(&bytes).expect("a scalar and a point that are not zero"))
+            encode_g1(&decode_on_curve(&bytes).expect("a scalar and a point that are not zero"))
         };
         DecryptionShare(self.0.scalars.iter().map(share).collect())
     }
