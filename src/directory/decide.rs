@@ -52,10 +52,10 @@ pub fn admit(bytes: &[u8]) -> Result<VerifiedOperation, Refusal> {
         CodecError::Malformed | CodecError::NotCanonical => Refusal::Malformed,
     })?;
     let signer = signed.signer;
-    if !signer.is_usable() {
-        return Err(Refusal::BadPublicKey { key: signer });
-    }
-    signed.verify().ok_or(Refusal::BadSignature { signer })
+    // Nothing verifies under a key that is not usable.
+    signed.verify().ok_or_else(|| {
+        if signer.is_usable() { Refusal::BadSignature { signer } } else { Refusal::BadPublicKey { key: signer } }
+    })
 }
 
 /// What `verified` changes, if the rules let it.

@@ -39,7 +39,7 @@ use crate::crypto::coin::CoinValue;
 use crate::crypto::digest::Digest;
 use crate::directory::decide::{Context, admit, decide};
 use crate::directory::name::Name;
-use crate::directory::operation::VerifiedOperation;
+use crate::directory::operation::{SignedOperation, VerifiedOperation};
 use crate::directory::primary::ZoneSource;
 use crate::directory::refusal::Refusal;
 use crate::directory::state::ZONES_ROW;
@@ -353,6 +353,12 @@ impl Machine {
             self.execute_sealed(ticket, coin, executed);
         }
         for bytes in operations {
+            // Known by its bytes, before its signature is verified once more.
+            let digest = SignedOperation::digest_of_bytes(&bytes);
+            if self.knows(&digest) {
+                executed.operations.push(digest);
+                continue;
+            }
             // Operations that nobody signed leave no trace: a correct replica lets none of them in.
             if let Ok(verified) = admit(&bytes) {
                 self.execute_operation(&verified, coin, executed);
