@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::time::Duration;
 
-use criterion::{Criterion, SamplingMode, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, SamplingMode, criterion_group, criterion_main};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use torrens::committee::{Committee, ReplicaId};
 use torrens::crypto::bls::{Ciphertext, heads, sealing};
 use torrens::crypto::digest::Digest;
+use torrens::crypto::frost;
 use torrens::crypto::shoup::{RsaPublic, RsaSecret, RsaShare, deal, generate_safe_prime};
 
 const MESSAGE: &[u8] = b"to be signed";
@@ -80,6 +81,43 @@ fn bls(criterion: &mut Criterion) {
     group.bench_function("verify", |bencher| bencher.iter(|| public.verify(black_box(&head), &signature)));
 }
 
+/// Signatures in zones, 2 of 4.
+fn frost(criterion: &mut Criterion) {
+    let committee = Committee::new(4).expect("four replicas are a committee");
+    let mut rng = ChaCha20Rng::from_seed([8; 32]);
+    let (public, secrets) = frost::deal(&committee, &mut rng);
+    let mut committed = |at: u8| (ReplicaId(at), frost::commit(&secrets[0], &mut rng));
+    let fresh = [committed(0), committed(1)];
+    let check = |commitment: frost::NonceCommitment| commitment.check().expect("a fresh commitment");
+    let commitments: frost::Commitments = fresh.iter().map(|(id, (_, it))| (*id, check(*it))).collect();
+    let bytes = fresh[0].1.1;
+    let sign = |(id, (nonce, _)): (ReplicaId, (frost::Nonce, _))| {
+        (id, frost::sign(&secrets[id.index()], nonce, &commitments, MESSAGE).expect("a whole package"))
+    };
+    let shares: BTreeMap<ReplicaId, frost::FrostShare> = fresh.into_iter().map(sign).collect();
+
+    let mut group = criterion.benchmark_group("frost");
+    group.bench_function("commit", |bencher| bencher.iter(|| frost::commit(&secrets[0], &mut rng)));
+    group.bench_function("check", |bencher| bencher.iter(|| black_box(bytes).check()));
+    group.bench_function("sign", |bencher| {
+        // The nonce has to be one of the package.
+        let with_fresh = |rng: &mut ChaCha20Rng| {
+            let (nonce, commitment) = frost::commit(&secrets[0], rng);
+            let mut commitments = commitments.clone();
+            commitments.insert(ReplicaId(0), check(commitment));
+            (nonce, commitments)
+        };
+        bencher.iter_batched(
+            || with_fresh(&mut rng),
+            |(nonce, commitments)| frost::sign(&secrets[0], nonce, &commitments, black_box(MESSAGE)),
+            BatchSize::SmallInput,
+        );
+    });
+    group.bench_function("aggregate", |bencher| {
+        bencher.iter(|| frost::aggregate(&public, &commitments, black_box(MESSAGE), &shares))
+    });
+}
+
 fn rsa_key() -> (RsaPublic, Vec<RsaSecret>) {
     let prime = |seed| {
         let mut rng = ChaCha20Rng::from_seed([seed; 32]);
@@ -89,5 +127,5 @@ fn rsa_key() -> (RsaPublic, Vec<RsaSecret>) {
     deal(&committee, prime(1), prime(2), &mut ChaCha20Rng::from_seed([0; 32])).expect("safe primes")
 }
 
-criterion_group!(benches, shoup, safe_prime, bls);
+criterion_group!(benches, shoup, safe_prime, bls, frost);
 criterion_main!(benches);
