@@ -88,8 +88,9 @@ pub(super) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     text.unwrap_or("a panic without a message").to_owned()
 }
 
-/// Every so many seeds one is run twice.
-const TWICE: u64 = 20;
+/// Every so many seeds one is run twice: seldom one of those whose cryptography is real ([`super::plan::REAL_EVERY`]), which
+/// take several times as long.
+const TWICE: u64 = 33;
 
 /// As [`run`]; now and then twice, to see that the same comes of it.
 pub fn run_checked(seed: u64, options: &Options, keyring: &Keyring) -> Report {
