@@ -34,8 +34,9 @@
 //!   by the sum. The verification of the sum has no cofactor, so it holds of points of prime order only: zB − cA is one, and
 //!   R has to equal it. If it fails, some share fails its own equation, which has no cofactor either. Each signer's is over
 //!   its own commitment: z·B − cλY is of prime order, so a D + ρE that is not never equals it, whatever the share, and its
-//!   author is the one to blame. That of a correct signer always holds. Nothing secret depends on it: what a correct
-//!   signer answers has its own nonces and hashes in it, of others' commitments only the bytes.
+//!   author is the one to blame. That of a correct signer always holds. Parts of small order that cancel out, of one author
+//!   or of several, leave a valid signature of the message, as above. Nothing secret depends on it: what a correct signer
+//!   answers has its own nonces and hashes in it, of others' commitments only the bytes.
 //! * Identifiers are 1 + index of the replica; 0 is not an identifier in FROST.
 
 mod package;
@@ -101,7 +102,7 @@ struct PublicBytes {
 
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum FrostError {
-    #[error("not a point of prime order, or not its canonical encoding")]
+    #[error("not a point, one of small order, or not its canonical encoding")]
     BadPoint,
     #[error("not a canonical scalar")]
     BadScalar,
@@ -251,7 +252,7 @@ pub struct NonceCommitment {
 
 impl NonceCommitment {
     /// The commitment as points. An error is a fault of whoever wrote it: a correct replica commits to canonical points
-    /// of prime order. A point whose order is a multiple of it passes here, and no share answers to it.
+    /// of prime order. A point whose order is a multiple of it passes here; see the deviation from §6.1.
     pub fn check(self) -> Result<CheckedCommitment, FrostError> {
         let (hiding, binding) = self.points().ok_or(FrostError::BadPoint)?;
         Ok(CheckedCommitment { bytes: self, hiding, binding })
