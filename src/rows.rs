@@ -80,9 +80,7 @@ const _: () = {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Row {
     pub table: Table,
-    #[serde(with = "crate::codec::bytes")]
     pub key: Vec<u8>,
-    #[serde(with = "crate::codec::bytes")]
     pub value: Option<Vec<u8>>,
 }
 

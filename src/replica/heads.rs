@@ -223,7 +223,7 @@ impl Heads {
         for row in &batch.rows {
             self.tree.apply(row);
         }
-        batch.local.insert(Local::Sum, self.tree.sum().0.to_vec());
+        batch.local.extend(self.tree.local_sums());
         let Some(checkpoint) = due else { return Vec::new() };
         let head = Head {
             network: self.network,

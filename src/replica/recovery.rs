@@ -69,13 +69,12 @@ pub fn recover<S: Store>(
     let own = store.own_last()?.round;
     let own_last = (own > 0 || store.local(Local::Lost)?.is_none()).then_some(own);
     let mut heads = read_heads(store)?;
+    let early = published::read(genesis, store)?;
     // Whose state was lost shows nothing before the cluster signed one: what is there may be older than it knows.
-    let may_show = own_last.is_some() || heads.newest.is_some();
-    let zones = published::read(genesis, store, &mut |view| {
-        if may_show {
-            show(view);
-        }
-    })?;
+    if early.is_whole && (own_last.is_some() || heads.newest.is_some()) {
+        show(early.view.clone());
+    }
+    let zones = early.view.zones;
     let machine = match load(genesis, zones, store, &mut heads)? {
         Some(machine) => machine,
         // Whoever holds a signed state had one.
@@ -83,7 +82,7 @@ pub fn recover<S: Store>(
         None => {
             let (machine, rows) = Machine::genesis(genesis)?;
             rows.iter().for_each(|row| heads.tree.apply(row));
-            let local = [(Local::Sum, heads.tree.sum().0.to_vec())].into();
+            let local = heads.tree.local_sums().into();
             store.commit(Batch { rows, local, ..Batch::default() }, Durability::Sync)?;
             machine
         }

@@ -97,6 +97,8 @@ pub enum Local {
     Due,
     /// [`tree::StateTree::sum`] of all rows.
     Sum,
+    /// [`tree::StateTree::published_sum`].
+    Published,
     /// There, if the disk before this one was lost: an own record of round 0 then says nothing.
     Lost,
 }
@@ -108,6 +110,7 @@ impl Local {
             Self::Checkpoint => b"checkpoint",
             Self::Due => b"due",
             Self::Sum => b"sum",
+            Self::Published => b"published",
             Self::Lost => b"lost",
         }
     }

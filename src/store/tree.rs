@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use crate::crypto::digest::{Digest, Domain};
 use crate::limits::STATE_BUCKET_BITS;
 use crate::rows::{Row, Table};
+use crate::store::Local;
 
 static PLACE: Domain = Domain::new("torrens v1 state place");
 static ROW: Domain = Domain::new("torrens v1 state row");
@@ -54,7 +55,8 @@ pub struct StateTree {
     /// Buckets that changed since the last root.
     dirty: BTreeSet<usize>,
     rows: u64,
-    sum: Digest,
+    sum: RowSum,
+    published: RowSum,
 }
 
 #[derive(Clone, Default)]
@@ -101,7 +103,14 @@ impl Default for StateTree {
             level = node(&level, &level);
             width /= 2;
         }
-        Self { buckets: vec![Bucket::default(); BUCKETS], nodes, dirty: BTreeSet::new(), rows: 0, sum: Digest::ZERO }
+        Self {
+            buckets: vec![Bucket::default(); BUCKETS],
+            nodes,
+            dirty: BTreeSet::new(),
+            rows: 0,
+            sum: RowSum::default(),
+            published: RowSum::default(),
+        }
     }
 }
 
@@ -114,7 +123,7 @@ impl StateTree {
         let place = place(row.table, &row.key);
         match &row.value {
             Some(value) => self.put(row.table, &row.key, value, place),
-            None => self.remove(place),
+            None => self.remove(row.table, place),
         }
     }
 
@@ -125,15 +134,15 @@ impl StateTree {
 
     fn put(&mut self, table: Table, key: &[u8], value: &[u8], place: Digest) {
         let entry = Entry::new(table, key, value, place);
-        let bytes = entry.bytes;
+        let (content, bytes) = (entry.content, entry.bytes);
         let index = bucket_of(&place);
         let bucket = &mut self.buckets[index];
+        let mut replaced = None;
         match bucket.find(&place) {
-            Ok(at) if bucket.entries[at].content == entry.content => return,
+            Ok(at) if bucket.entries[at].content == content => return,
             Ok(at) => {
                 bucket.bytes -= u64::from(bucket.entries[at].bytes);
-                toggle(&mut self.sum, &bucket.entries[at].content);
-                bucket.entries[at] = entry;
+                replaced = Some(std::mem::replace(&mut bucket.entries[at], entry).content);
             }
             Err(at) => {
                 bucket.entries.insert(at, entry);
@@ -141,19 +150,26 @@ impl StateTree {
             }
         }
         bucket.bytes += u64::from(bytes);
-        toggle(&mut self.sum, &entry.content);
         self.dirty.insert(index);
+        replaced.iter().chain([&content]).for_each(|content| self.toggle(table, content));
     }
 
-    fn remove(&mut self, place: Digest) {
+    fn toggle(&mut self, table: Table, content: &Digest) {
+        self.sum.toggle(content);
+        if table == Table::Signed {
+            self.published.toggle(content);
+        }
+    }
+
+    fn remove(&mut self, table: Table, place: Digest) {
         let index = bucket_of(&place);
         let bucket = &mut self.buckets[index];
         if let Ok(at) = bucket.find(&place) {
             let removed = bucket.entries.remove(at);
             bucket.bytes -= u64::from(removed.bytes);
-            toggle(&mut self.sum, &removed.content);
             self.rows -= 1;
             self.dirty.insert(index);
+            self.toggle(table, &removed.content);
         }
     }
 
@@ -165,7 +181,17 @@ impl StateTree {
     /// All contents, exclusive-or'ed: it costs nothing to keep up and is written with every batch, so that a row that
     /// vanished or came back from an older time is noticed at the next start. It detects accidents only.
     pub fn sum(&self) -> Digest {
-        self.sum
+        self.sum.digest()
+    }
+
+    /// Both sums, as they are written with a batch.
+    pub fn local_sums(&self) -> [(Local, Vec<u8>); 2] {
+        [(Local::Sum, self.sum().0.to_vec()), (Local::Published, self.published_sum().0.to_vec())]
+    }
+
+    /// Of the published zones alone ([`Table::Signed`]), which are shown before all else is read.
+    pub fn published_sum(&self) -> Digest {
+        self.published.digest()
     }
 
     /// The root over all rows.
@@ -327,9 +353,23 @@ fn bucket_content<'a>(entries: impl Iterator<Item = (&'a Digest, &'a Digest)>) -
     BUCKET.hash(&[&bytes])
 }
 
-fn toggle(sum: &mut Digest, content: &Digest) {
-    for (byte, other) in sum.0.iter_mut().zip(content.0) {
-        *byte ^= other;
+/// Contents of rows, exclusive-or'ed, whatever the order.
+#[derive(Clone, Copy, Default)]
+pub struct RowSum(Digest);
+
+impl RowSum {
+    pub fn add(&mut self, table: Table, key: &[u8], value: &[u8]) {
+        self.toggle(&row_content(table, key, value));
+    }
+
+    fn toggle(&mut self, content: &Digest) {
+        for (byte, other) in self.0.0.iter_mut().zip(content.0) {
+            *byte ^= other;
+        }
+    }
+
+    pub fn digest(self) -> Digest {
+        self.0
     }
 }
 

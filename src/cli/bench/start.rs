@@ -167,7 +167,7 @@ fn fill(home: &Path, zone: &SignedZone, bar: &ProgressBar) -> anyhow::Result<u64
         store.commit(Batch { rows, ..Batch::default() }, Durability::Lazy)?;
     }
     drop(rows);
-    let local = [(Local::Sum, tree.sum().0.to_vec())].into();
+    let local = tree.local_sums().into();
     store.commit(Batch { local, ..Batch::default() }, Durability::Sync)?;
     Ok(tree.rows())
 }

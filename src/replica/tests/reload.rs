@@ -17,7 +17,7 @@ impl Disk {
 
     fn load(&self) -> Machine {
         let genesis = &fixture().genesis;
-        let zones = published::read(genesis, &self.0, &mut |_| {}).unwrap();
+        let zones = published::read(genesis, &self.0).unwrap().view.zones;
         Machine::load(genesis, zones, |table| self.0.scan(table, &[]).unwrap()).unwrap().unwrap()
     }
 }
@@ -76,4 +76,17 @@ fn a_replica_that_starts_shows_its_zones_before_it_has_read_all_else() {
     world.run_until_quiet();
     assert_eq!(world.shown_early, 1);
     world.assert_agreement();
+}
+
+#[test]
+fn a_zone_of_which_a_row_has_vanished_is_damage_and_never_shown() {
+    let mut world = World::new(9, &[0, 1, 2, 3]);
+    world.submit(200, 1, &Owner::new("alice").act(Action::Register));
+    world.run_until_quiet();
+    world.crash(1, 3, None);
+    world.run_until_quiet();
+    let (recovered, shown) = world.recover_without_a_row(3);
+    let error = recovered.err().expect("a row is missing");
+    assert!(error.is_damage() && error.to_string().contains("published RRsets"), "{error}");
+    assert!(shown.is_empty());
 }

@@ -14,11 +14,12 @@ use crate::directory::zone::NodeRef;
 use crate::limits::NONCES_AHEAD;
 use crate::order::{BlockRef, OrderPublic, VerifyEach};
 use crate::replica::message::PeerMessage;
-use crate::replica::recovery::{self, Recovery};
+use crate::replica::recovery::{self, RecoverError, Recovery};
 use crate::replica::{Effect, FarBehind, NotVotedFor, Parts, Replica, door, sync};
-use crate::rows::{Table, TableRows};
+use crate::rows::{Row, Table, TableRows};
 use crate::store::memory::MemoryStore;
 use crate::store::serve::{self, StateServer};
+use crate::store::view::View;
 use crate::store::{Batch, Durability, Local, Read, Store, StoredBlock};
 
 /// Milliseconds between two looks at what is missing.
@@ -428,6 +429,18 @@ impl World {
         if let Some(after) = restart_after {
             self.schedule(after, Event::Restart { replica: id });
         }
+    }
+
+    /// What recovery makes of a disk from which a row of the published zone has vanished; what it showed before.
+    pub fn recover_without_a_row(&mut self, id: u8) -> (Result<Recovery, RecoverError>, Vec<View>) {
+        let store = &mut self.nodes[usize::from(id)].store;
+        let (key, _) = store.scan(Table::Signed, &[]).unwrap().swap_remove(3);
+        let batch = Batch { rows: vec![Row::delete(Table::Signed, key)], ..Batch::default() };
+        store.commit(batch, Durability::Sync).unwrap();
+        let mut shown = Vec::new();
+        let mut show = |view| shown.push(view);
+        let recovered = recovery::recover(ReplicaId(id), &self.fixture.genesis, &self.public, store, &mut show);
+        (recovered, shown)
     }
 
     /// `id`, which does not run, gets an empty disk.
