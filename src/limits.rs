@@ -352,8 +352,8 @@ pub const NOTIFY_BATCH: usize = 64;
 pub const NOTIFY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(1);
 /// Times that a secondary is told of one version, over a minute in all; the next version begins anew.
 pub const NOTIFY_TRIES: u32 = 6;
-/// Milliseconds between two versions that a secondary is told of: faster ones are told of together. NSD loads what it
-/// was given once a second, and takes what comes meanwhile for a failure after which it asks for the whole zone.
+/// Milliseconds between two moments at which secondaries are told of versions: faster ones are told of together. NSD loads
+/// what it was given once a second, and takes what comes meanwhile for a failure after which it asks for the whole zone.
 pub const NOTIFY_DISTANCE_MS: u64 = 2000;
 /// TSIG keys of a replica: one for each secondary.
 pub const MAX_TSIG_KEYS: usize = 256;

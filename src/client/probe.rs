@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use tokio::net::UdpSocket;
+use tokio::net::{TcpStream, UdpSocket};
 
 use super::Cluster;
 use super::question::query;
@@ -16,8 +16,12 @@ use crate::limits::PROBE_TIMEOUT_MS;
 pub async fn unsigned(cluster: &Cluster) -> Vec<(ReplicaId, Name)> {
     let mut missing = Vec::new();
     for replica in &cluster.replicas {
+        // A replica that starts answers from its zones before it has read the rest; its API opens then.
+        let connect = TcpStream::connect(&replica.api);
+        let is_up = tokio::time::timeout(Duration::from_millis(PROBE_TIMEOUT_MS), connect).await;
+        let is_up = is_up.is_ok_and(|connected| connected.is_ok());
         for zone in &cluster.zones {
-            if !serves_signed(replica.dns, &zone.name).await {
+            if !is_up || !serves_signed(replica.dns, &zone.name).await {
                 missing.push((replica.id, zone.name.clone()));
             }
         }

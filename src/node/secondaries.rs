@@ -79,11 +79,16 @@ fn unspecified(address: SocketAddr) -> IpAddr {
     if address.is_ipv4() { [0; 4].into() } else { [0; 16].into() }
 }
 
-/// The next of the moments at which all replicas tell of what is new, by their clocks: so a secondary that all of them
-/// tell has time between two versions. What comes after a pause is told at once.
+/// The first of the moments after `wait` at which all replicas tell of what is new, by their clocks: so a secondary that all
+/// of them tell has time between two versions, also if they are told of the first at different times: after a pause, or
+/// because it did not reply.
+fn moment_after(wait: Duration) -> Instant {
+    let then = clock::now().0 + wait.as_millis() as u64;
+    Instant::now() + wait + Duration::from_millis(NOTIFY_DISTANCE_MS - then % NOTIFY_DISTANCE_MS)
+}
+
 fn next_moment() -> Instant {
-    let passed = clock::now().0 % NOTIFY_DISTANCE_MS;
-    Instant::now() + Duration::from_millis(NOTIFY_DISTANCE_MS - passed)
+    moment_after(Duration::ZERO)
 }
 
 struct Secondary {
@@ -100,8 +105,8 @@ struct Told {
     /// What it is being told, and the serial in that.
     waiting: Option<(Notify, u32)>,
     tries: u32,
-    /// It is not told again before.
-    next: Instant,
+    /// When it is told, if there is something to tell.
+    next: Option<Instant>,
 }
 
 impl Secondary {
@@ -131,11 +136,12 @@ impl Secondary {
         let catalog = server.settings.catalog.iter().flat_map(|catalog| catalog.zones.values());
         let mut sent = 0;
         for zone in view.zones.values().chain(catalog) {
-            let untold = || Told { serial: None, waiting: None, tries: 0, next: now };
+            let untold = || Told { serial: None, waiting: None, tries: 0, next: None };
             let told = self.zones.entry(zone.apex().clone()).or_insert_with(untold);
             let Some(serial) = zone.serial().filter(|serial| told.serial != Some(*serial)) else { continue };
-            if now < told.next {
-                sooner(told.next);
+            let next = *told.next.get_or_insert_with(next_moment);
+            if now < next {
+                sooner(next);
             } else if told.tries == NOTIFY_TRIES {
                 tracing::warn!(secondary = %self.address, zone = %zone.apex(), "no reply to NOTIFY");
                 *told = Told { serial: Some(serial), ..untold() };
@@ -147,10 +153,11 @@ impl Secondary {
                 // Whether the secondary is there shows in its reply.
                 let _ = self.socket.send(&message).await;
                 sent += 1;
-                told.next = now + NOTIFY_TIMEOUT * (1 << told.tries);
+                let again = moment_after(NOTIFY_TIMEOUT * (1 << told.tries));
+                told.next = Some(again);
                 told.tries += 1;
                 told.waiting = Some((notify, serial));
-                sooner(told.next);
+                sooner(again);
             }
         }
         wake
@@ -160,7 +167,7 @@ impl Secondary {
         let now = seconds_now();
         for told in self.zones.values_mut() {
             if let Some((_, serial)) = told.waiting.take_if(|(notify, _)| notify.reply(message, now).is_some()) {
-                *told = Told { serial: Some(serial), waiting: None, tries: 0, next: next_moment() };
+                *told = Told { serial: Some(serial), waiting: None, tries: 0, next: None };
                 return;
             }
         }
