@@ -2,9 +2,9 @@
 //! the zone.
 //!
 //! As a secondary does (RFC 1035 §4.3.5): when the SOA record's refresh time is over, at word of a new version
-//! ([`crate::dns::notified`]), or a while after a try that failed, it asks for the SOA record; if the serial is another than it saw last, for the zone, over the same
-//! connection. What it transferred it hands to the core, which compares it with the state and votes
-//! ([`crate::replica::primary`]).
+//! ([`crate::dns::notified`]), or a while after a try that failed, it asks for the SOA record; if the serial is another
+//! than it saw last, for the zone, over the same connection. What it transferred it hands to the core, which compares it
+//! with the state and votes ([`crate::replica::primary`]).
 
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
