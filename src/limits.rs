@@ -241,6 +241,11 @@ pub const STATE_BUCKET_BITS: u32 = 14;
 
 /// Rows read at a time by whoever reads all of them.
 pub const ROWS_AT_A_TIME: usize = 4096;
+/// Bytes of rows in a page that is read ahead; and pages that wait, so that neither who reads nor who looks stands still.
+pub const PAGE_AHEAD: usize = 256 * 1024;
+pub const PAGES_AHEAD: usize = 4;
+/// Bytes that are asked of the disk at once then.
+pub const READ_AHEAD: usize = 1024 * 1024;
 
 // --- heads and the copying of state ---
 

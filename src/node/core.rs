@@ -239,7 +239,7 @@ impl Core {
                 Effect::Diverged { ours, theirs } => {
                     // Nothing of it may be served any longer.
                     self.published.view.store(Arc::new(View::withheld()));
-                    self.flush()?;
+                    self.close()?;
                     return Err(CoreError::Diverged { ours: Box::new(ours), theirs: Box::new(theirs) });
                 }
             }

@@ -250,15 +250,9 @@ pub fn recover(
         genesis.identities.clone(),
         genesis.coin.clone(),
     )?);
-    let Recovery { machine, order, own_last, boot, heads, staged } =
+    let Recovery { machine, order, own_last, forgot, boot, heads, staged } =
         recovery::recover(id, genesis, &public, store, show)?;
-    let coin = CoinSecret::from_bytes(&secrets.coin_share)
-        .filter(|coin| public.coin.matches(coin))
-        .ok_or_else(|| anyhow!("the coin share in secrets.key is not of this network"))?;
-    let sealing = SealingSecret::from_bytes(&secrets.sealing_share)
-        .filter(|sealing| sealing.index() == id && genesis.sealing.matches(sealing))
-        .ok_or_else(|| anyhow!("the sealing share in secrets.key is not of this network"))?;
-    let secret = HeadSecret::from_bytes(&secrets.head_share).ok_or_else(|| anyhow!("the head share is damaged"))?;
+    let Shares { coin, sealing, head } = Shares::read(id, secrets, genesis)?;
     let signer = conduct.signer(signer(id, boot, secrets, genesis)?);
     Ok(Replica::start(Parts {
         me: id,
@@ -270,17 +264,42 @@ pub fn recover(
         machine,
         heads,
         head_keys: HeadKeys {
-            signing: Box::new(ThresholdKey { public: genesis.heads.clone(), secret }),
+            signing: Box::new(ThresholdKey { public: genesis.heads.clone(), secret: head }),
             interval_ms: HEAD_INTERVAL_MS,
         },
         staged,
         signer,
         own_last,
+        forgot,
         far_behind: FarBehind::default(),
         nonces_ahead: NONCES_AHEAD,
         verifier: Arc::new(VerifyEach),
         rng: ChaCha20Rng::from_rng(OsRng).map_err(|error| anyhow!("no randomness from the system: {error}"))?,
     }))
+}
+
+/// What a replica's part in the ordering takes.
+struct Shares {
+    coin: CoinSecret,
+    sealing: SealingSecret,
+    head: HeadSecret,
+}
+
+impl Shares {
+    fn read(id: ReplicaId, secrets: &SecretBundle, genesis: &Genesis) -> anyhow::Result<Self> {
+        let foreign = |what| move || anyhow!("the {what} share in secrets.key is not of this network");
+        Ok(Self {
+            coin: CoinSecret::from_bytes(&secrets.coin_share)
+                .filter(|coin| coin.index() == id && genesis.coin.matches(coin))
+                .ok_or_else(foreign("coin"))?,
+            sealing: SealingSecret::from_bytes(&secrets.sealing_share)
+                .filter(|sealing| sealing.index() == id && genesis.sealing.matches(sealing))
+                .ok_or_else(foreign("sealing"))?,
+            head: HeadSecret::from_bytes(&secrets.head_share)
+                .filter(|head| head.index() == id && genesis.heads.matches(head))
+                .ok_or_else(foreign("head"))?,
+        })
+    }
 }
 
 fn signer(id: ReplicaId, boot: u64, secrets: &SecretBundle, genesis: &Genesis) -> anyhow::Result<Signer> {
@@ -309,10 +328,9 @@ fn check_keys(config: &ReplicaConfig, secrets: &SecretBundle, genesis: &Genesis)
     {
         bail!("secrets.key does not hold the keys that this network knows {id} by");
     }
-    let head = HeadSecret::from_bytes(&secrets.head_share);
-    if !head.is_some_and(|head| head.index() == id && genesis.heads.matches(&head)) {
-        bail!("the head share in secrets.key is not of this network");
-    }
+    // Read again after the state: what is wrong with them is said at once.
+    Shares::read(id, secrets, genesis)?;
+    signer(id, 0, secrets, genesis)?;
     let missing: Vec<String> = genesis
         .committee
         .ids()

@@ -16,8 +16,10 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use crate::crypto::digest::Digest;
 use crate::limits::{MAX_FRAME, MAX_HELLO};
 
-/// Version of frames and messages. Links between different versions are refused.
-pub const VERSION: u8 = 1;
+/// Version of frames and messages, and of the rules by which what is ordered is executed: whoever changes any of them
+/// counts on. Links between different versions are refused, since replicas of different rules would come to different
+/// states.
+pub const VERSION: u8 = 2;
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Frame {
@@ -126,8 +128,8 @@ mod tests {
     #[test]
     fn the_bytes_of_each_frame_are_frozen() {
         let hex = |frame: &Frame| data_encoding::HEXLOWER.encode(&bytes(frame));
-        let hello = Frame::Hello(Hello { version: 1, network: Digest([0xab; 32]) });
-        assert_eq!(hex(&hello), format!("000000220001{}", "ab".repeat(32)));
+        let hello = Frame::Hello(Hello { version: VERSION, network: Digest([0xab; 32]) });
+        assert_eq!(hex(&hello), format!("000000220002{}", "ab".repeat(32)));
         assert_eq!(hex(&Frame::Message(vec![5, 6])), "00000003010506");
         assert_eq!(hex(&Frame::Ping), "0000000102");
         assert_eq!(hex(&Frame::Pong), "0000000103");
@@ -161,8 +163,8 @@ mod tests {
                 other => panic!("{other:?}"),
             }
         }
-        let later_version = [&[0, 0, 0, 41, 0, 2][..], &[7; 39]].concat();
-        let hello = Hello { version: 2, network: Digest::ZERO };
+        let later_version = [&[0, 0, 0, 41, 0, VERSION + 1][..], &[7; 39]].concat();
+        let hello = Hello { version: VERSION + 1, network: Digest::ZERO };
         assert_eq!(Frame::read(&mut later_version.as_slice()).await.unwrap(), Frame::Hello(hello));
         let mut cut = &[0, 0, 0, 9, 1, 2][..];
         assert!(matches!(Frame::read(&mut cut).await, Err(FrameError::Closed)));

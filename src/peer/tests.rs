@@ -238,8 +238,8 @@ fn borrowed_key() -> Arc<rustls::sign::CertifiedKey> {
 async fn another_version_or_network_is_refused_and_both_sides_can_say_why() {
     let (mesh, _events, _listeners) = one_of_four().await;
     let mut link = soon(dial(&mesh, &key(1), 0)).await.unwrap();
-    let error = soon(exchange_hello(&mut link, Hello { version: 2, ..OURS })).await.unwrap_err();
-    assert!(error.to_string().contains("it speaks version 1 of the peer protocol, we speak 2"), "{error}");
+    let error = soon(exchange_hello(&mut link, Hello { version: 1, ..OURS })).await.unwrap_err();
+    assert!(error.to_string().contains("it speaks version 2 of the peer protocol, we speak 1"), "{error}");
     assert_eq!(soon(link.read(&mut [0; 1])).await.unwrap_or(0), 0);
 
     let mut link = soon(dial(&mesh, &key(1), 0)).await.unwrap();

@@ -296,8 +296,7 @@ impl Heads {
             let Pending { head, digest, share } = &self.pending[at];
             let (head, digest, own) = (*head, *digest, *share);
             if let Some(found) = self.others_signed(&head) {
-                self.diverged = true;
-                effects.push(Effect::Diverged { ours: head, theirs: found });
+                effects.extend(self.stop(head, found));
                 return effects;
             }
             loop {
@@ -385,13 +384,19 @@ impl Heads {
         self.take_signed(signed)
     }
 
+    /// Our state is not the cluster's. The next process must know it too: it would show this state again.
+    fn stop(&mut self, ours: Head, theirs: Head) -> Vec<Effect> {
+        self.diverged = true;
+        let local = [(Local::Diverged, codec::encode(&(ours, theirs)))].into();
+        vec![Effect::Write(Batch { local, ..Batch::default() }), Effect::Diverged { ours, theirs }]
+    }
+
     /// A valid head of a height that we have executed.
     fn take_signed(&mut self, signed: SignedHead) -> Vec<Effect> {
         let SignedHead { head, .. } = signed;
         let ours = self.pending.iter().find(|pending| pending.head.height == head.height).map(|pending| pending.head);
         if let Some(ours) = ours.filter(|ours| *ours != head) {
-            self.diverged = true;
-            return vec![Effect::Diverged { ours, theirs: head }];
+            return self.stop(ours, head);
         }
         self.pending.retain(|pending| pending.head.height > head.height);
         for received in self.received.values_mut() {

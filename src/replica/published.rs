@@ -5,6 +5,7 @@
 //! ([`StateTree::published_sum`](crate::store::tree::StateTree::published_sum)), as one over all rows is, which is compared
 //! once these are read ([`super::recovery`]).
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::genesis::Genesis;
@@ -14,7 +15,7 @@ use crate::codec;
 use crate::directory::name::Name;
 use crate::directory::rrset::Rtype;
 use crate::directory::zone::{Gathering, SignedRrset, SignedZone};
-use crate::limits::{MAX_GENESIS, MAX_META_ROW, ROWS_AT_A_TIME};
+use crate::limits::{MAX_GENESIS, MAX_META_ROW};
 use crate::rows::Table;
 use crate::store::tree::RowSum;
 use crate::store::view::View;
@@ -49,36 +50,52 @@ pub fn read<R: Read>(genesis: &Genesis, store: &R) -> Result<Published, RecoverE
     Ok(Published { view, is_whole })
 }
 
-/// The rows of a name follow each other, by type; names stand in no order of theirs.
 fn read_zone<R: Read>(apex: &Name, store: &R, sum: &mut RowSum) -> Result<SignedZone, RecoverError> {
-    let damaged = || DamagedState(format!("a published RRset of {apex} is unreadable"));
-    let mut gathering = Gathering::new(apex.clone());
-    let mut at: Option<(Name, Vec<SignedRrset>)> = None;
-    let mut after: Option<Vec<u8>> = None;
-    loop {
-        let rows = store.page(Table::Signed, apex.as_wire(), after.as_deref(), ROWS_AT_A_TIME)?;
-        for (key, value) in &rows {
-            sum.add(Table::Signed, key, value);
-            let (owner, signed) = read_row(apex, key, value).ok_or_else(damaged)?;
-            match &mut at {
-                Some((name, rrsets)) if name.as_wire() == owner => rrsets.push(signed),
-                _ => {
-                    let name = Name::from_wire(owner).ok().filter(|name| name.is_within(apex)).ok_or_else(damaged)?;
-                    if let Some((before, rrsets)) = at.replace((name, vec![signed])) {
-                        gathering.add(&before, &rrsets);
-                    }
-                }
+    let mut rows = Rows { apex, gathering: Gathering::new(apex.clone()), name: None };
+    let mut is_readable = true;
+    store.for_each_row(Table::Signed, apex.as_wire(), &mut |key, value| {
+        sum.add(Table::Signed, key, value);
+        is_readable = rows.add(key, value).is_some();
+        if is_readable { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    if !is_readable {
+        return Err(DamagedState(format!("a published RRset of {apex} is unreadable")).into());
+    }
+    Ok(rows.zone())
+}
+
+/// Rows of a zone, as they come: those of a name follow each other, by type; names stand in no order of theirs.
+struct Rows<'a> {
+    apex: &'a Name,
+    gathering: Gathering,
+    /// The last name, and what came of it so far.
+    name: Option<(Name, Vec<SignedRrset>)>,
+}
+
+impl Rows<'_> {
+    fn add(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
+        let (owner, signed) = read_row(self.apex, key, value)?;
+        match &mut self.name {
+            Some((name, rrsets)) if name.as_wire() == owner => rrsets.push(signed),
+            _ => {
+                let name = Name::from_wire(owner).ok().filter(|name| name.is_within(self.apex))?;
+                self.end_name();
+                self.name = Some((name, vec![signed]));
             }
         }
-        after = rows.into_iter().next_back().map(|(key, _)| key);
-        if after.is_none() {
-            break;
+        Some(())
+    }
+
+    fn end_name(&mut self) {
+        if let Some((name, rrsets)) = self.name.take() {
+            self.gathering.add(&name, &rrsets);
         }
     }
-    if let Some((name, rrsets)) = at {
-        gathering.add(&name, &rrsets);
+
+    fn zone(mut self) -> SignedZone {
+        self.end_name();
+        self.gathering.zone()
     }
-    Ok(gathering.zone())
 }
 
 /// The owner in wire form, and the RRset.

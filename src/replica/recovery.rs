@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::genesis::Genesis;
-use super::heads::{SCHEDULE_KEY, Schedule, SignedHead, Stored};
+use super::heads::{Head, SCHEDULE_KEY, Schedule, SignedHead, Stored};
 use super::machine::{DamagedState, Machine};
 use super::published;
 use super::sync::Staged;
@@ -28,6 +28,8 @@ pub struct Recovery {
     pub order: Recovered,
     /// Round of the last own block by the own record; `None` if it was lost with an earlier disk.
     pub own_last: Option<u64>,
+    /// Whether the state was lost, or given up, and began anew.
+    pub forgot: bool,
     /// Number of this start, above all that the order knows.
     pub boot: u64,
     pub heads: Stored,
@@ -45,6 +47,12 @@ pub enum RecoverError {
     Order(#[from] RecoveryError),
     #[error("a stored block is damaged: {0}")]
     Block(#[from] BlockFault),
+    #[error(
+        "this replica stopped before because its state is not the cluster's: at height {} its root was {}, and the others \
+         signed {}. Keep a copy of the data directory, report it, and start this replica once with --lost-disk",
+        ours.height, ours.root, theirs.root
+    )]
+    Diverged { ours: Box<Head>, theirs: Box<Head> },
 }
 
 impl RecoverError {
@@ -53,6 +61,7 @@ impl RecoverError {
         match self {
             Self::Store(error) => matches!(error, StoreError::Corrupt { .. }),
             Self::State(_) | Self::Order(_) | Self::Block(_) => true,
+            Self::Diverged { .. } => false,
         }
     }
 }
@@ -66,12 +75,19 @@ pub fn recover<S: Store>(
     store: &mut S,
     show: &mut dyn FnMut(View),
 ) -> Result<Recovery, RecoverError> {
+    if let Some(mark) = store.local(Local::Diverged)? {
+        let heads = codec::decode(&mark, MAX_HEAD_MESSAGE);
+        let (ours, theirs) = heads.map_err(|_| DamagedState("heads of a divergence: unreadable".into()))?;
+        return Err(RecoverError::Diverged { ours: Box::new(ours), theirs: Box::new(theirs) });
+    }
     let own = store.own_last()?.round;
-    let own_last = (own > 0 || store.local(Local::Lost)?.is_none()).then_some(own);
+    let disk_was_lost = store.local(Local::Lost)?.is_some();
+    let own_last = (own > 0 || !disk_was_lost).then_some(own);
+    let forgot = disk_was_lost || store.local(Local::GivenUp)?.is_some();
     let mut heads = read_heads(store)?;
     let early = published::read(genesis, store)?;
     // Whose state was lost shows nothing before the cluster signed one: what is there may be older than it knows.
-    if early.is_whole && (own_last.is_some() || heads.newest.is_some()) {
+    if early.is_whole && (!forgot || heads.newest.is_some()) {
         show(early.view.clone());
     }
     let zones = early.view.zones;
@@ -91,7 +107,7 @@ pub fn recover<S: Store>(
     let boot = store.next_boot()?.max(machine.scheduler().boot_of(me).map_or(1, |boot| boot + 1));
     let order = recover_order(public, store)?;
     let staged = store.staged().map(Staged::read).transpose()?.flatten();
-    Ok(Recovery { machine, order, own_last, boot, heads, staged })
+    Ok(Recovery { machine, order, own_last, forgot, boot, heads, staged })
 }
 
 fn read_heads<S: Store>(store: &S) -> Result<Stored, RecoverError> {
@@ -121,13 +137,18 @@ fn load<S: Store>(
     let tree = RefCell::new(StateTree::default());
     let seen = RefCell::new(Vec::new());
     let loaded = Machine::load(genesis, zones, |table| {
-        let rows = store.scan(table, &[]).unwrap_or_else(|error| {
-            *failed.borrow_mut() = Some(error);
-            Vec::new()
+        let is_new = !seen.borrow().contains(&table);
+        seen.borrow_mut().push(table);
+        let mut rows = Vec::new();
+        let read = for_each_row_of(store, table, |key, value| {
+            if is_new {
+                tree.borrow_mut().insert(table, key, value);
+            }
+            rows.push((key.to_vec(), value.to_vec()));
         });
-        if !seen.borrow().contains(&table) {
-            seen.borrow_mut().push(table);
-            rows.iter().for_each(|(key, value)| tree.borrow_mut().insert(table, key, value));
+        if let Err(error) = read {
+            *failed.borrow_mut() = Some(error);
+            rows.clear();
         }
         rows
     });

@@ -43,6 +43,8 @@ pub struct Parts {
     pub signer: Signer,
     /// Round of the last own block by the own record; `None` if the disk was lost, and the record with it.
     pub own_last: Option<u64>,
+    /// Whether the state was lost, or given up, and began anew.
+    pub forgot: bool,
     /// Commitments to nonces kept ready in ordered blocks: [`NONCES_AHEAD`](crate::limits::NONCES_AHEAD).
     pub nonces_ahead: usize,
     /// How blocks from others are checked: [`VerifyEach`](crate::order::VerifyEach).
@@ -64,6 +66,7 @@ impl Replica {
             machine,
             signer,
             own_last,
+            forgot,
             nonces_ahead,
             verifier,
             ..
@@ -76,7 +79,6 @@ impl Replica {
         let pool = Pool::new(public.committee.clone(), me);
         let allowances = Allowances::new(public.committee.len());
         let heads = Heads::new(me, public.committee.clone(), public.network, public.epoch, head_keys, heads);
-        let forgot = machine.progress().height == 0 && own_last != Some(0);
         let compared_at = machine.progress().height;
         let mut replica = Self {
             me,

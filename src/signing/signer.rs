@@ -96,6 +96,18 @@ impl Signer {
         batch
     }
 
+    /// The nonces of `batch` get a part of small order each, as no correct replica's have.
+    #[cfg(test)]
+    pub fn mix_orders(&mut self, batch: &mut NonceBatch, rng: &mut impl CryptoRngCore) {
+        for (offset, commitment) in batch.commitments.iter_mut().enumerate() {
+            let small = rng.next_u32() as usize;
+            let key = (batch.index, offset as u32);
+            let nonce = self.nonces.remove(&key).expect("of this batch").of_mixed_order(small % 8, small / 8 % 8);
+            *commitment = nonce.commitment();
+            self.nonces.insert(key, nonce);
+        }
+    }
+
     /// Takes a boot number above the last one that the order knows of this replica. After a lost disk the own count starts
     /// again below it, and batches with a lower one are ignored for good.
     fn outlive(&mut self, known: Option<u64>) {

@@ -187,6 +187,11 @@ impl Network {
         MemoryStore::create(self.public.network, &self.genesis_bytes)
     }
 
+    /// An empty disk in the place of one that was lost, which says so.
+    pub fn disk_after_loss(&self) -> MemoryStore {
+        MemoryStore::create_after_loss(self.public.network, &self.genesis_bytes)
+    }
+
     pub fn committee(&self) -> &Committee {
         &self.public.committee
     }

@@ -91,8 +91,6 @@ pub struct Process {
     pub clock_error: i64,
     /// Copies of the disk that it may be set back to.
     pub copies: Vec<(Micros, MemoryStore)>,
-    /// What a start finds out about the disk.
-    pub own_record_lost: bool,
     /// Draws for each start's entropy.
     pub entropy: Stream,
     /// A corrupt process says and hears what this makes of it.
@@ -115,7 +113,6 @@ impl Process {
             stands_still_until: 0,
             clock_error: 0,
             copies: Vec::new(),
-            own_record_lost: false,
             entropy,
             adversary: None,
         }

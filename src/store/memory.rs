@@ -44,6 +44,13 @@ impl MemoryStore {
         Self::with(network, genesis.into(), Contents::default())
     }
 
+    /// As [`RocksStore::create_after_loss`](super::rocks::RocksStore::create_after_loss).
+    pub fn create_after_loss(network: Digest, genesis: &[u8]) -> Self {
+        let mut store = Self::create(network, genesis);
+        store.durable.local.insert(Local::Lost, Vec::new());
+        store
+    }
+
     fn with(network: Digest, genesis: Arc<[u8]>, durable: Contents) -> Self {
         Self { network, genesis, durable, lazy: VecDeque::new(), copies: BTreeMap::new(), staged: None, damaged: None }
     }

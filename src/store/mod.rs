@@ -34,11 +34,12 @@ pub mod tree;
 pub mod view;
 
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::path::PathBuf;
 
 use crate::committee::ReplicaId;
 use crate::crypto::digest::Digest;
+use crate::limits::ROWS_AT_A_TIME;
 use crate::rows::{Row, Table, TableRows};
 
 /// When a batch is durable.
@@ -99,8 +100,12 @@ pub enum Local {
     Sum,
     /// [`tree::StateTree::published_sum`].
     Published,
-    /// There, if the disk before this one was lost: an own record of round 0 then says nothing.
+    /// There, if the disk before this one was lost: an own record of round 0 then says nothing, and the state began anew.
     Lost,
+    /// There, if the state was given up because it was damaged, and began anew.
+    GivenUp,
+    /// There, if the state is not the cluster's: what both signed.
+    Diverged,
 }
 
 impl Local {
@@ -112,6 +117,8 @@ impl Local {
             Self::Sum => b"sum",
             Self::Published => b"published",
             Self::Lost => b"lost",
+            Self::GivenUp => b"given-up",
+            Self::Diverged => b"diverged",
         }
     }
 }
@@ -152,7 +159,10 @@ pub enum StoreError {
     Corrupt { path: PathBuf, what: String },
     #[error("{path}: the database belongs to network {found}, not to {expected}: check the data directory's path")]
     WrongNetwork { path: PathBuf, found: Digest, expected: Digest },
-    #[error("{path}: the database has schema version {found}, this program writes version {expected}")]
+    #[error(
+        "{path}: the database has schema version {found}, this program writes version {expected}: run the release that \
+         wrote it"
+    )]
     WrongSchema { path: PathBuf, found: u32, expected: u32 },
     #[error("own round {given} does not follow own round {last}: to speak twice in a round is to equivocate")]
     OwnRound { last: u64, given: u64 },
@@ -166,6 +176,9 @@ pub enum StoreError {
     Io { path: PathBuf, what: String },
 }
 
+/// Is shown the key and the value of a row, and says whether it wants to see more.
+pub type See<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
+
 /// What anybody may read, at any time.
 pub trait Read {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
@@ -176,6 +189,17 @@ pub trait Read {
     /// All rows of `table` whose keys start with `prefix`, in key order. For tables whose size the caller knows.
     fn scan(&self, table: Table, prefix: &[u8]) -> Result<TableRows, StoreError> {
         self.page(table, prefix, None, usize::MAX)
+    }
+
+    /// Shows all rows of `table` whose keys start with `prefix`, in key order, until `see` has seen enough.
+    fn for_each_row(&self, table: Table, prefix: &[u8], see: &mut See<'_>) -> Result<(), StoreError> {
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let page = self.page(table, prefix, after.as_deref(), ROWS_AT_A_TIME)?;
+            let seen = page.iter().try_for_each(|(key, value)| see(key, value));
+            let Some((last, _)) = page.into_iter().next_back().filter(|_| seen.is_continue()) else { return Ok(()) };
+            after = Some(last);
+        }
     }
 
     fn block(&self, round: u64, author: ReplicaId, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError>;
@@ -238,9 +262,11 @@ pub trait Store: Read {
     /// what says that the record was lost.
     fn adopt_staged(&mut self) -> Result<(), StoreError>;
 
-    /// Gives up state and blocks, which are damaged: what is left is own record and boot number.
+    /// Gives up state and blocks, which are damaged: what is left is own record and boot number, and that it was given up.
     fn give_up_state(&mut self) -> Result<(), StoreError> {
         self.begin_staging()?;
+        let local = [(Local::GivenUp, Vec::new())].into();
+        self.stage(Batch { local, ..Batch::default() })?;
         self.adopt_staged()
     }
 }

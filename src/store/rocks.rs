@@ -20,6 +20,7 @@
 //!
 //! Cloned readers keep the database open: it closes, and its lock is free, when the store and all readers are dropped.
 
+mod ahead;
 mod generations;
 mod log;
 mod reader;
@@ -40,7 +41,7 @@ use self::generations::{
 use self::reader::{database_error, database_options, io_error};
 use super::journal::Mark;
 use super::schema::{BLOCKS, BOOT_KEY, GENESIS_KEY, META, NETWORK_KEY, OWN_KEY, SCHEMA, SCHEMA_KEY};
-use super::{Batch, Counters, Durability, Local, OwnRecord, Read, Store, StoreError, StoredBlock};
+use super::{Batch, Counters, Durability, Local, OwnRecord, Read, See, Store, StoreError, StoredBlock};
 use crate::committee::ReplicaId;
 use crate::crypto::digest::Digest;
 use crate::rows::{Table, TableRows};
@@ -268,6 +269,10 @@ impl Read for RocksStore {
 
     fn page(&self, table: Table, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<TableRows, StoreError> {
         self.reader.page(table, prefix, after, limit)
+    }
+
+    fn for_each_row(&self, table: Table, prefix: &[u8], see: &mut See<'_>) -> Result<(), StoreError> {
+        self.reader.for_each_row(table, prefix, see)
     }
 
     fn block(&self, round: u64, author: ReplicaId, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError> {

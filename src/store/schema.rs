@@ -7,7 +7,7 @@
 //!                 "genesis"                                    bytes of the ceremony
 //!                 "own"                                        round of the replica's own last block, u64 big-endian
 //!                 "boot"                                       number of starts, u64 big-endian
-//!                 "head", "checkpoint", "due", "sum", "lost"   local records, see `Local`
+//!                 "head", "checkpoint", "due", "sum", …        local records, see `Local`
 //! rows            table, 1 byte ‖ key of the row               value of the row
 //! blocks          round, u64 big-endian ‖ author, 1 byte ‖     bytes of the block
 //!                 digest, 32 bytes
@@ -21,8 +21,8 @@ use crate::committee::ReplicaId;
 use crate::crypto::digest::{Digest, Domain};
 use crate::rows::Table;
 
-/// Version of this layout.
-pub const SCHEMA: u32 = 1;
+/// Version of this layout and of the encodings of rows and blocks: whoever changes any of them counts on.
+pub const SCHEMA: u32 = 2;
 
 pub const META: &str = "default";
 pub const ROWS: &str = "rows";

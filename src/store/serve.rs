@@ -8,10 +8,11 @@
 //! Rows lie on the disk by table and key. When somebody asks for a copy for the first time, all of it is read once for an
 //! index by bucket: 16 bytes and the key for each row, kept while the copy is asked for.
 
+use std::ops::ControlFlow;
+
 use super::tree::{self, BUCKETS, BucketDigest, RowDigests, StateTree};
 use super::{Read, StoreError};
 use crate::crypto::digest::Digest;
-use crate::limits::ROWS_AT_A_TIME;
 use crate::rows::Table;
 
 /// Bytes of one bucket in the manifest.
@@ -82,13 +83,10 @@ pub fn for_each_row(store: &dyn Read, mut see: impl FnMut(Table, &[u8], &[u8])) 
 
 /// Shows each row of a table.
 pub fn for_each_row_of(store: &dyn Read, table: Table, mut see: impl FnMut(&[u8], &[u8])) -> Result<(), StoreError> {
-    let mut after: Option<Vec<u8>> = None;
-    loop {
-        let page = store.page(table, &[], after.as_deref(), ROWS_AT_A_TIME)?;
-        let Some((last, _)) = page.last() else { return Ok(()) };
-        after = Some(last.clone());
-        page.iter().for_each(|(key, value)| see(key, value));
-    }
+    store.for_each_row(table, &[], &mut |key, value| {
+        see(key, value);
+        ControlFlow::Continue(())
+    })
 }
 
 impl<R: Read> StateServer<R> {

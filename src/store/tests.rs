@@ -370,6 +370,7 @@ fn a_store_that_fails_for_damage_keeps_what_was_said_when_its_state_is_given_up(
     store.give_up_state().unwrap();
     assert_eq!(store.scan(Table::Title, &[]), Ok(vec![]));
     assert_eq!(store.own_last(), Ok(OwnRecord { round: last }));
+    assert_eq!(store.local(Local::GivenUp), Ok(Some(vec![])));
     store.commit(Batch { own: Some(OwnRecord { round: last + 1 }), ..five_hundred_rows(0) }, Durability::Sync).unwrap();
 }
 

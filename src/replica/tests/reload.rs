@@ -1,12 +1,15 @@
 use super::fixture::{Owner, fixture};
 use super::sealed::sealed;
 use super::world::World;
+use crate::codec;
+use crate::crypto::digest::Digest;
 use crate::directory::operation::Action;
+use crate::replica::heads::Head;
 use crate::replica::machine::Machine;
 use crate::replica::published;
-use crate::rows::Row;
+use crate::rows::{Row, Table};
 use crate::store::memory::MemoryStore;
-use crate::store::{Batch, Durability, Read, Store};
+use crate::store::{Batch, Durability, Local, Read, Store};
 
 struct Disk(MemoryStore);
 
@@ -80,13 +83,59 @@ fn a_replica_that_starts_shows_its_zones_before_it_has_read_all_else() {
 
 #[test]
 fn a_zone_of_which_a_row_has_vanished_is_damage_and_never_shown() {
+    let mut world = one_down();
+    let (recovered, shown) = world.recover_after(3, |store| {
+        let (key, _) = store.scan(Table::Signed, &[]).unwrap().swap_remove(3);
+        let batch = Batch { rows: vec![Row::delete(Table::Signed, key)], ..Batch::default() };
+        store.commit(batch, Durability::Sync).unwrap();
+    });
+    let error = recovered.err().expect("a row is missing");
+    assert!(error.is_damage() && error.to_string().contains("published RRsets"), "{error}");
+    assert!(shown.is_empty());
+}
+
+/// A name is registered, and a replica of four is down.
+fn one_down() -> World {
     let mut world = World::new(9, &[0, 1, 2, 3]);
     world.submit(200, 1, &Owner::new("alice").act(Action::Register));
     world.run_until_quiet();
     world.crash(1, 3, None);
     world.run_until_quiet();
-    let (recovered, shown) = world.recover_without_a_row(3);
-    let error = recovered.err().expect("a row is missing");
-    assert!(error.is_damage() && error.to_string().contains("published RRsets"), "{error}");
+    world
+}
+
+/// It stopped because a kernel signed another state. A supervisor that starts it again must not bring that state back.
+#[test]
+fn a_replica_that_stopped_as_diverged_does_not_start_again() {
+    let mut world = one_down();
+    let ours = world.replica(0).head().unwrap().head;
+    let theirs = Head { root: Digest([9; 32]), ..ours };
+    let (recovered, shown) = world.recover_after(3, |store| {
+        let local = [(Local::Diverged, codec::encode(&(ours, theirs)))].into();
+        store.commit(Batch { local, ..Batch::default() }, Durability::Sync).unwrap();
+    });
+    let error = recovered.err().expect("it diverged");
+    assert!(!error.is_damage() && error.to_string().contains("--lost-disk"), "{error}");
+    assert!(shown.is_empty());
+}
+
+/// What it executed again from blocks may be older than what its readers saw, also after another start.
+#[test]
+fn a_state_that_was_given_up_is_not_shown_before_the_cluster_signed_one() {
+    let mut world = one_down();
+    let (recovered, shown) = world.recover_after(3, |store| {
+        let rows = Table::STATE.into_iter().flat_map(|table| {
+            let rows = store.scan(table, &[]).unwrap();
+            rows.into_iter().map(move |(key, value)| Row::put(table, key, value))
+        });
+        let blocks = store.blocks_from(0).unwrap();
+        let blocks = blocks.into_iter().map(|stored| (stored.round, stored.author, stored.digest, stored.bytes));
+        let local = [Local::Sum, Local::Published].map(|sum| (sum, store.local(sum).unwrap().unwrap()));
+        let young = Batch { rows: rows.collect(), blocks: blocks.collect(), local: local.into(), ..Batch::default() };
+        store.give_up_state().unwrap();
+        store.commit(young, Durability::Sync).unwrap();
+    });
+    let recovery = recovered.unwrap();
+    assert!(recovery.forgot && recovery.heads.newest.is_none() && recovery.machine.progress().height > 0);
     assert!(shown.is_empty());
 }

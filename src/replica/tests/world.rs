@@ -16,11 +16,11 @@ use crate::order::{BlockRef, OrderPublic, VerifyEach};
 use crate::replica::message::PeerMessage;
 use crate::replica::recovery::{self, RecoverError, Recovery};
 use crate::replica::{Effect, FarBehind, NotVotedFor, Parts, Replica, door, sync};
-use crate::rows::{Row, Table, TableRows};
+use crate::rows::{Table, TableRows};
 use crate::store::memory::MemoryStore;
 use crate::store::serve::{self, StateServer};
 use crate::store::view::View;
-use crate::store::{Batch, Durability, Local, Read, Store, StoredBlock};
+use crate::store::{Batch, Durability, Read, Store, StoredBlock};
 
 /// Milliseconds between two looks at what is missing.
 const TICK: u64 = 250;
@@ -431,12 +431,14 @@ impl World {
         }
     }
 
-    /// What recovery makes of a disk from which a row of the published zone has vanished; what it showed before.
-    pub fn recover_without_a_row(&mut self, id: u8) -> (Result<Recovery, RecoverError>, Vec<View>) {
+    /// What recovery makes of the disk of `id`, which does not run, after `change`; what it showed before.
+    pub fn recover_after(
+        &mut self,
+        id: u8,
+        change: impl FnOnce(&mut MemoryStore),
+    ) -> (Result<Recovery, RecoverError>, Vec<View>) {
         let store = &mut self.nodes[usize::from(id)].store;
-        let (key, _) = store.scan(Table::Signed, &[]).unwrap().swap_remove(3);
-        let batch = Batch { rows: vec![Row::delete(Table::Signed, key)], ..Batch::default() };
-        store.commit(batch, Durability::Sync).unwrap();
+        change(store);
         let mut shown = Vec::new();
         let mut show = |view| shown.push(view);
         let recovered = recovery::recover(ReplicaId(id), &self.fixture.genesis, &self.public, store, &mut show);
@@ -447,9 +449,7 @@ impl World {
     pub fn lose_disk(&mut self, id: u8) {
         let Fixture { genesis, public, .. } = self.fixture;
         let node = &mut self.nodes[usize::from(id)];
-        node.store = MemoryStore::create(public.network, &genesis.to_bytes());
-        let local = [(Local::Lost, Vec::new())].into();
-        node.store.commit(Batch { local, ..Batch::default() }, Durability::Sync).unwrap();
+        node.store = MemoryStore::create_after_loss(public.network, &genesis.to_bytes());
     }
 
     /// All rows of a replica's store, in the order of the tables and keys.
@@ -492,7 +492,7 @@ impl World {
         let node = &mut self.nodes[id.index()];
         let mut early = None;
         let mut show = |view| early = Some(view);
-        let Recovery { machine, order, own_last, boot, heads, staged } =
+        let Recovery { machine, order, own_last, forgot, boot, heads, staged } =
             recovery::recover(id, &fixture.genesis, &self.public, &mut node.store, &mut show).unwrap();
         let (replica, effects) = Replica::start(Parts {
             me: id,
@@ -508,6 +508,7 @@ impl World {
             staged,
             far_behind: self.far_behind,
             own_last,
+            forgot,
             nonces_ahead: NONCES_AHEAD,
             verifier: Arc::new(VerifyEach),
             rng: ChaCha20Rng::seed_from_u64(self.rng.next_u64()),

@@ -66,6 +66,19 @@ fn bad_commitments_never_reach_a_package() {
     assert!(world.veteran.demoted().difference([ReplicaId(3)].into_iter().collect()).is_empty());
 }
 
+/// They are not refused when they are read ([`frost`], deviations): the shares that come of them are, if they spoil a
+/// signature.
+#[test]
+fn commitments_of_mixed_order_spoil_attempts_and_are_pinned_on_their_authors() {
+    for (replicas, liars) in [(4, vec![3]), (7, vec![2, 5])] {
+        let conduct: Vec<_> = liars.iter().map(|liar| (*liar, Conduct::MixedNonces)).collect();
+        let world = run(replicas, 13, &conduct);
+        assert_eq!(world.culprits(), liars.iter().copied().collect());
+        assert!(world.faults.iter().all(|fault| fault.kind == FaultKind::BadShare));
+        assert!(world.veteran.demoted().difference(liars.into_iter().map(ReplicaId).collect()).is_empty());
+    }
+}
+
 #[test]
 fn replicas_without_nonces_are_not_asked() {
     let world = run(7, 8, &[(0, Conduct::NoNonces), (1, Conduct::NoNonces)]);

@@ -30,6 +30,8 @@ pub enum Conduct {
     Garbage,
     /// Commits to what is no point.
     BadNonces,
+    /// Commits to points with a part of small order, which a package does not show.
+    MixedNonces,
     NoNonces,
     /// Correct, but its process dies every few commits.
     Restarts,
@@ -281,6 +283,9 @@ impl World {
                 if conduct == Conduct::BadNonces {
                     batch.commitments.iter_mut().for_each(|it| it.binding = [0xff; 32]);
                     batch.commitments[0].binding[0] = self.rng.next_u32() as u8;
+                }
+                if conduct == Conduct::MixedNonces {
+                    self.signers[id.index()].mix_orders(&mut batch, &mut self.rng);
                 }
                 self.links[id.index()].back_mut().unwrap().nonces = Some(batch);
             }

@@ -64,8 +64,7 @@ impl World {
         self.crash(process, back_after);
         match fault {
             DiskFault::Lost => {
-                self.processes[process].store = self.network.empty_disk();
-                self.processes[process].own_record_lost = true;
+                self.processes[process].store = self.network.disk_after_loss();
                 self.processes[process].copies.clear();
             }
             DiskFault::SetBack(age) => {

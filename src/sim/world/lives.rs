@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Event, TICK, World};
 use crate::order::{Verifier, VerifyEach};
 use crate::replica::heads::HeadKeys;
-use crate::replica::recovery::{self, Recovery};
+use crate::replica::recovery::{self, RecoverError, Recovery};
 use crate::replica::{Parts, Replica};
 use crate::sim::check::Sight;
 use crate::sim::delays::{MS, Micros};
@@ -22,8 +22,11 @@ impl World {
         let state = &mut self.processes[process];
         let id = state.id;
         let recovered = recovery::recover(id, network.genesis(self.plan.real), &public, &mut state.store, &mut |_| {});
-        let Ok(Recovery { machine, order, own_last, boot, heads, staged }) = recovered else {
-            return self.replace_disk(process);
+        let Recovery { machine, order, own_last, forgot, boot, heads, staged } = match recovered {
+            Ok(recovery) => recovery,
+            // It stopped for good.
+            Err(RecoverError::Diverged { .. }) => return,
+            Err(_) => return self.replace_disk(process),
         };
         let (replica, effects) = Replica::start(Parts {
             me: id,
@@ -38,7 +41,8 @@ impl World {
             staged,
             far_behind: self.plan.far_behind,
             signer: network.signer(id, boot),
-            own_last: own_last.filter(|_| !state.own_record_lost),
+            own_last,
+            forgot,
             nonces_ahead: self.plan.nonces_ahead,
             verifier,
             rng: state.entropy.generator(),
@@ -92,10 +96,8 @@ impl World {
         } else {
             self.schedule(20 * MS, Event::Restart { process });
         }
-        let store = self.network.empty_disk();
         let state = &mut self.processes[process];
-        state.store = store;
-        state.own_record_lost = true;
+        state.store = self.network.disk_after_loss();
         state.copies.clear();
     }
 

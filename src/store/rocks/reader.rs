@@ -18,7 +18,7 @@ use crate::crypto::digest::Digest;
 use crate::limits;
 use crate::rows::{Table, TableRows};
 use crate::store::schema::{self, BLOCKS, BOOT_KEY, GENESIS_KEY, META, NETWORK_KEY, OWN_KEY, ROWS, SCHEMA, SCHEMA_KEY};
-use crate::store::{Batch, Durability, Local, OwnRecord, Read, StoreError, StoredBlock};
+use crate::store::{Batch, Durability, Local, OwnRecord, Read, See, StoreError, StoredBlock};
 
 /// A handle for reading, from any thread.
 #[derive(Clone)]
@@ -189,6 +189,10 @@ impl Read for RocksReader {
         }
         let rows = self.range(ROWS, &start, schema::after_prefix(&prefix), limit)?;
         Ok(rows.into_iter().map(|(key, value)| (key[1..].to_vec(), value)).collect())
+    }
+
+    fn for_each_row(&self, table: Table, prefix: &[u8], see: &mut See<'_>) -> Result<(), StoreError> {
+        self.read_ahead(table, prefix, see)
     }
 
     fn block(&self, round: u64, author: ReplicaId, digest: &Digest) -> Result<Option<Vec<u8>>, StoreError> {
