@@ -18,7 +18,7 @@ use crate::order::evidence::ACCUSATIONS;
 use crate::order::{BlockFault, BlockRef, CURSOR_KEY, OrderPublic, Recovered, RecoveryError, VerifiedBlock};
 use crate::rows::Table;
 use crate::store::serve::for_each_row_of;
-use crate::store::tree::StateTree;
+use crate::store::tree::{RowDigests, StateTree};
 use crate::store::view::View;
 use crate::store::{Batch, Durability, Local, Store, StoreError};
 
@@ -134,7 +134,7 @@ fn load<S: Store>(
     heads: &mut Stored,
 ) -> Result<Option<Machine>, RecoverError> {
     let failed = RefCell::new(None);
-    let tree = RefCell::new(StateTree::default());
+    let digests = RefCell::new(RowDigests::default());
     let seen = RefCell::new(Vec::new());
     let loaded = Machine::load(genesis, zones, |table| {
         let is_new = !seen.borrow().contains(&table);
@@ -142,7 +142,7 @@ fn load<S: Store>(
         let mut rows = Vec::new();
         let read = for_each_row_of(store, table, |key, value| {
             if is_new {
-                tree.borrow_mut().insert(table, key, value);
+                digests.borrow_mut().add(table, key, value);
             }
             rows.push((key.to_vec(), value.to_vec()));
         });
@@ -156,10 +156,13 @@ fn load<S: Store>(
         return Err(error.into());
     }
     let Some(machine) = loaded? else { return Ok(None) };
-    heads.tree = tree.into_inner();
+    let mut digests = digests.into_inner();
     for table in Table::STATE.into_iter().filter(|table| !seen.borrow().contains(table)) {
-        for_each_row_of(store, table, |key, value| heads.tree.insert(table, key, value))?;
+        for_each_row_of(store, table, |key, value| {
+            digests.add(table, key, value);
+        })?;
     }
+    heads.tree = digests.tree();
     let copied = heads.checkpoint.filter(|signed| signed.head.height == machine.progress().height);
     let sound = match store.local(Local::Sum)? {
         Some(sum) => sum == heads.tree.sum().0,

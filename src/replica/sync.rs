@@ -37,7 +37,7 @@ use crate::mutants::{Mutant, planted};
 use crate::order::{BlockRef, OrderPublic, VerifiedBlock, settled_block};
 use crate::rows::{Row, Table};
 use crate::store::serve::{StateServer, for_each_row, read_manifest, starts, tree_of};
-use crate::store::tree::{BUCKETS, BucketDigest, StateTree, bucket, read_rows, root_of, write_row};
+use crate::store::tree::{BUCKETS, BucketDigest, RowDigests, read_rows, root_of, write_row};
 use crate::store::{Batch, Local, Read, Store, StoreError};
 
 /// What is to be done for a copy.
@@ -135,13 +135,13 @@ impl Staged {
         let Some(signed) = store.local(Local::Checkpoint)?.and_then(|bytes| SignedHead::from_bytes(&bytes)) else {
             return Ok(None);
         };
-        let mut tree = StateTree::default();
+        let mut digests = RowDigests::default();
         let mut buckets = StagedBuckets::new();
         for_each_row(store, |table, key, value| {
-            tree.insert(table, key, value);
-            buckets.entry(bucket(table, key)).or_default().add(table, key, value, signed.head.round);
+            let bucket = digests.add(table, key, value);
+            buckets.entry(bucket).or_default().add(table, key, value, signed.head.round);
         })?;
-        for (index, digest) in tree.bucket_digests().into_iter().enumerate() {
+        for (index, digest) in digests.bucket_digests().into_iter().enumerate() {
             if let Some(bucket) = buckets.get_mut(&index) {
                 bucket.digest = digest;
             }

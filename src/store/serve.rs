@@ -71,9 +71,11 @@ pub fn starts(buckets: &[BucketDigest]) -> Option<Vec<u64>> {
 
 /// All rows of a store, as a tree: read table by table, some rows at a time.
 pub fn tree_of(store: &dyn Read) -> Result<StateTree, StoreError> {
-    let mut tree = StateTree::default();
-    for_each_row(store, |table, key, value| tree.insert(table, key, value))?;
-    Ok(tree)
+    let mut rows = RowDigests::default();
+    for_each_row(store, |table, key, value| {
+        rows.add(table, key, value);
+    })?;
+    Ok(rows.tree())
 }
 
 /// Shows each row of a store.

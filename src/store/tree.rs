@@ -73,10 +73,13 @@ struct Entry {
     bytes: u32,
 }
 
-/// Rows as digests, in the order in which they come: for whoever needs those of the buckets once, and nothing between.
+/// Rows as digests, in the order in which they come: for whoever has all of them, and needs nothing before the last. They
+/// are sorted once; a tree that takes them one by one looks for the place of each.
 #[derive(Default)]
 pub struct RowDigests {
     entries: Vec<Entry>,
+    sum: RowSum,
+    published: RowSum,
 }
 
 /// That a row is in the state, or is not.
@@ -125,11 +128,6 @@ impl StateTree {
             Some(value) => self.put(row.table, &row.key, value, place),
             None => self.remove(row.table, place),
         }
-    }
-
-    /// Adds a row, or replaces the one under its key.
-    pub fn insert(&mut self, table: Table, key: &[u8], value: &[u8]) {
-        self.put(table, key, value, place(table, key));
     }
 
     fn put(&mut self, table: Table, key: &[u8], value: &[u8], place: Digest) {
@@ -248,21 +246,47 @@ impl RowDigests {
     /// Adds a row under a new key; its bucket.
     pub fn add(&mut self, table: Table, key: &[u8], value: &[u8]) -> usize {
         let place = place(table, key);
-        self.entries.push(Entry::new(table, key, value, place));
+        let entry = Entry::new(table, key, value, place);
+        self.sum.toggle(&entry.content);
+        if table == Table::Signed {
+            self.published.toggle(&entry.content);
+        }
+        self.entries.push(entry);
         bucket_of(&place)
     }
 
     /// What the root says of each bucket.
     pub fn bucket_digests(mut self) -> Vec<BucketDigest> {
         self.entries.sort_unstable_by_key(|entry| entry.place);
-        let mut rest = &self.entries[..];
-        let next = |bucket| {
-            let (found, after) = rest.split_at(rest.partition_point(|entry| bucket_of(&entry.place) <= bucket));
-            rest = after;
-            BucketDigest::of_entries(found)
-        };
-        (0..BUCKETS).map(next).collect()
+        by_bucket(&self.entries).map(BucketDigest::of_entries).collect()
     }
+
+    /// The tree of these rows.
+    pub fn tree(mut self) -> StateTree {
+        self.entries.sort_unstable_by_key(|entry| entry.place);
+        let bucket = |entries: &[Entry]| Bucket {
+            bytes: entries.iter().map(|entry| u64::from(entry.bytes)).sum(),
+            entries: entries.to_vec(),
+        };
+        let buckets: Vec<Bucket> = by_bucket(&self.entries).map(bucket).collect();
+        StateTree {
+            dirty: (0..BUCKETS).filter(|&index| !buckets[index].entries.is_empty()).collect(),
+            buckets,
+            rows: self.entries.len() as u64,
+            sum: self.sum,
+            published: self.published,
+            ..StateTree::default()
+        }
+    }
+}
+
+/// The entries of each bucket, of entries sorted by place.
+fn by_bucket(mut rest: &[Entry]) -> impl Iterator<Item = &[Entry]> {
+    (0..BUCKETS).map(move |bucket| {
+        let (found, after) = rest.split_at(rest.partition_point(|entry| bucket_of(&entry.place) <= bucket));
+        rest = after;
+        found
+    })
 }
 
 impl Entry {
@@ -421,11 +445,8 @@ mod tests {
     fn row() -> impl Strategy<Value = Row> {
         let key = prop::collection::vec(any::<u8>(), 0..3);
         let value = prop::option::weighted(0.7, prop::collection::vec(any::<u8>(), 0..20));
-        (prop::sample::select(&[Table::Meta, Table::Title][..]), key, value).prop_map(|(table, key, value)| Row {
-            table,
-            key,
-            value,
-        })
+        (prop::sample::select(&[Table::Meta, Table::Title, Table::Signed][..]), key, value)
+            .prop_map(|(table, key, value)| Row { table, key, value })
     }
 
     fn tree_of<'a>(rows: impl IntoIterator<Item = &'a Row>) -> StateTree {
@@ -476,12 +497,19 @@ mod tests {
             let digests = tree.bucket_digests();
             let state: BTreeMap<_, _> =
                 rows.iter().map(|row| ((row.table, row.key.clone()), row.value.clone())).collect();
-            let mut unordered = RowDigests::default();
+            let mut unordered = [RowDigests::default(), RowDigests::default()];
             for ((table, key), value) in &state {
-                let added = value.as_ref().map(|value| unordered.add(*table, key, value));
-                prop_assert!(added.is_none_or(|added| added == bucket(*table, key)));
+                for rows in &mut unordered {
+                    let added = value.as_ref().map(|value| rows.add(*table, key, value));
+                    prop_assert!(added.is_none_or(|added| added == bucket(*table, key)));
+                }
             }
+            let [unordered, others] = unordered;
             prop_assert_eq!(unordered.bucket_digests(), digests.clone());
+            let mut sorted = others.tree();
+            prop_assert_eq!((sorted.root(), sorted.rows()), (tree.root(), tree.rows()));
+            prop_assert_eq!(sorted.local_sums(), tree.local_sums());
+            prop_assert_eq!(sorted.bucket_digests(), digests.clone());
             let present = || state.iter().filter_map(|((table, key), value)| Some((*table, key, value.as_ref()?)));
             for (index, expected) in digests.iter().enumerate() {
                 let mut bytes = Vec::new();

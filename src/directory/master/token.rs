@@ -21,7 +21,9 @@ pub(in crate::directory) struct Entry<'a> {
 
 /// Reads entries off a text.
 pub(in crate::directory) struct Entries<'a> {
-    rest: &'a str,
+    text: &'a str,
+    /// What was read of it.
+    at: usize,
     line: usize,
 }
 
@@ -31,15 +33,27 @@ pub(in crate::directory) type TokenError = (usize, String);
 /// Room made for the tokens of an entry: a signature has 13.
 const USUAL_TOKENS: usize = 16;
 
+/// Bytes that stand for themselves within a word. Most of a large file is words: its signatures.
+const PLAIN: [bool; 256] = {
+    let mut plain = [true; 256];
+    let special = b" \t\r\n;()\"\\";
+    let mut at = 0;
+    while at < special.len() {
+        plain[special[at] as usize] = false;
+        at += 1;
+    }
+    plain
+};
+
 impl<'a> Entries<'a> {
     pub(in crate::directory) fn new(text: &'a str) -> Self {
-        Self { rest: text, line: 1 }
+        Self { text, at: 0, line: 1 }
     }
 
     /// The next entry that has tokens; none at the end of the text.
     pub(in crate::directory) fn next_entry(&mut self) -> Result<Option<Entry<'a>>, TokenError> {
         loop {
-            if self.rest.is_empty() {
+            if self.at == self.text.len() {
                 return Ok(None);
             }
             let entry = self.entry()?;
@@ -50,32 +64,30 @@ impl<'a> Entries<'a> {
     }
 
     fn entry(&mut self) -> Result<Entry<'a>, TokenError> {
-        let starts_blank = self.rest.starts_with([' ', '\t', '\r']);
+        let bytes = self.text.as_bytes();
+        let starts_blank = bytes.get(self.at).copied().is_some_and(is_blank);
         let mut entry = Entry { line: self.line, starts_blank, tokens: Vec::with_capacity(USUAL_TOKENS) };
         let mut opened: Option<usize> = None;
-        while let Some(&byte) = self.rest.as_bytes().first() {
+        while let Some(&byte) = bytes.get(self.at) {
             match byte {
                 b'\n' => {
-                    self.skip(1);
+                    self.at += 1;
                     self.line += 1;
                     if opened.is_none() {
                         return Ok(entry);
                     }
                 }
-                b' ' | b'\t' | b'\r' => {
-                    let blanks = self.rest.bytes().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\r'));
-                    self.skip(blanks.count());
-                }
-                b';' => self.skip(self.rest.find('\n').unwrap_or(self.rest.len())),
+                b' ' | b'\t' | b'\r' => self.at += 1,
+                b';' => self.at += self.text[self.at..].find('\n').unwrap_or(bytes.len() - self.at),
                 b'(' if opened.is_some() => return Err((self.line, "( inside ( … ): remove one".into())),
                 b'(' => {
                     opened = Some(self.line);
-                    self.skip(1);
+                    self.at += 1;
                 }
                 b')' if opened.is_none() => return Err((self.line, ") without ( before it: remove it".into())),
                 b')' => {
                     opened = None;
-                    self.skip(1);
+                    self.at += 1;
                 }
                 _ => {
                     if entry.tokens.is_empty() {
@@ -96,36 +108,34 @@ impl<'a> Entries<'a> {
     }
 
     fn token(&mut self) -> Result<Token<'a>, TokenError> {
-        if self.rest.as_bytes().first() == Some(&b'"') {
-            let end = self.closing_quote(1)?;
-            let text = &self.rest[1..end];
-            self.skip(end + 1);
-            return Ok(Token { text, quoted: true });
+        let (bytes, begin) = (self.text.as_bytes(), self.at);
+        if bytes[begin] == b'"' {
+            let end = self.closing_quote(begin + 1)?;
+            self.at = end + 1;
+            return Ok(Token { text: &self.text[begin + 1..end], quoted: true });
         }
-        let bytes = self.rest.as_bytes();
-        let mut end = 0;
+        let mut end = begin;
         while let Some(&byte) = bytes.get(end) {
             match byte {
-                b' ' | b'\t' | b'\r' | b'\n' | b';' | b'(' | b')' => break,
+                _ if PLAIN[usize::from(byte)] => end += 1,
                 // `key="value"` of service parameters is one word (RFC 9460 §2.1).
-                b'"' if end > 0 && bytes[end - 1] == b'=' => end = self.closing_quote(end + 1)? + 1,
-                b'"' => break,
+                b'"' if end > begin && bytes[end - 1] == b'=' => end = self.closing_quote(end + 1)? + 1,
                 b'\\' if bytes.get(end + 1).is_some_and(|&next| next != b'\n') => end += 2,
-                _ => end += 1,
+                b'\\' => end += 1,
+                _ => break,
             }
         }
         // An escaped character may be longer than a byte.
-        while !self.rest.is_char_boundary(end) {
+        while !self.text.is_char_boundary(end) {
             end += 1;
         }
-        let text = &self.rest[..end];
-        self.skip(end);
-        Ok(Token { text, quoted: false })
+        self.at = end;
+        Ok(Token { text: &self.text[begin..end], quoted: false })
     }
 
     /// Where the quote is that closes the one before `from`.
     fn closing_quote(&self, from: usize) -> Result<usize, TokenError> {
-        let bytes = self.rest.as_bytes();
+        let bytes = self.text.as_bytes();
         let mut at = from;
         loop {
             match bytes.get(at) {
@@ -138,10 +148,10 @@ impl<'a> Entries<'a> {
             }
         }
     }
+}
 
-    fn skip(&mut self, bytes: usize) {
-        self.rest = &self.rest[bytes..];
-    }
+fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r')
 }
 
 /// Seconds: `3600`, or with units as `1h30m` (weeks, days, hours, minutes, seconds).

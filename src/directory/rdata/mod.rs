@@ -156,9 +156,12 @@ pub fn rdata_to_text(rtype: Rtype, wire: &[u8]) -> String {
     }
 }
 
+/// Room made for what tokens say: a signature with a long name has less.
+const USUAL_RDATA: usize = 160;
+
 /// The RDATA that `tokens` say; relative names in it take `origin`.
 pub(super) fn rdata_from_tokens(rtype: Rtype, tokens: &[Token<'_>], origin: Option<&Name>) -> Result<Vec<u8>> {
-    let mut wire = Vec::new();
+    let mut wire = Vec::with_capacity(USUAL_RDATA);
     if let Some((first, rest)) = tokens.split_first()
         && first.text == "\\#"
         && !first.quoted
