@@ -239,12 +239,26 @@ impl Core {
                 Effect::Diverged { ours, theirs } => {
                     // Nothing of it may be served any longer.
                     self.published.view.store(Arc::new(View::withheld()));
-                    self.close()?;
-                    return Err(CoreError::Diverged { ours: Box::new(ours), theirs: Box::new(theirs) });
+                    return self.stop_diverged(ours, theirs);
                 }
             }
         }
         Ok(())
+    }
+
+    /// Stops for good, unless the state was being given up for one that the cluster signed.
+    fn stop_diverged(&mut self, ours: Head, theirs: Head) -> Result<(), CoreError> {
+        let diverged = CoreError::Diverged { ours: Box::new(ours), theirs: Box::new(theirs) };
+        if let Some(adopting) = self.adopting.take()
+            && let Ok(Ok(prepared)) = adopting.recv()
+        {
+            tracing::error!(%diverged, "but for the copy that takes its place now");
+            return self.go_on_with(prepared);
+        }
+        if let Err(error) = self.close() {
+            tracing::error!(%error, "the next start will not know that this replica diverged");
+        }
+        Err(diverged)
     }
 
     /// Has the state that was copied read back and checked once more. What it takes the place of is served until then.

@@ -95,7 +95,7 @@ pub struct Replica {
     heads: Heads,
     /// The state is being copied from others.
     sync: Option<Sync>,
-    /// The state of this start is the genesis, although this replica has been further: it was lost.
+    /// The state of an earlier start was lost or given up, and this one began at the genesis, or after it.
     forgot: bool,
     /// Round of the own block that is being made durable, and the height that is durable with it.
     covers: Option<(u64, u64)>,

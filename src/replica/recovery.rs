@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::genesis::Genesis;
 use super::heads::{Head, SCHEDULE_KEY, Schedule, SignedHead, Stored};
-use super::machine::{DamagedState, Machine};
+use super::machine::{DamagedState, Machine, PROGRESS_ROW};
 use super::published;
 use super::sync::Staged;
 use crate::codec;
@@ -75,6 +75,7 @@ pub fn recover<S: Store>(
     store: &mut S,
     show: &mut dyn FnMut(View),
 ) -> Result<Recovery, RecoverError> {
+    // A mark that is damaged is damage: what is given up then is not shown again either.
     if let Some(mark) = store.local(Local::Diverged)? {
         let heads = codec::decode(&mark, MAX_HEAD_MESSAGE);
         let (ours, theirs) = heads.map_err(|_| DamagedState("heads of a divergence: unreadable".into()))?;
@@ -85,6 +86,11 @@ pub fn recover<S: Store>(
     let own_last = (own > 0 || !disk_was_lost).then_some(own);
     let forgot = disk_was_lost || store.local(Local::GivenUp)?.is_some();
     let mut heads = read_heads(store)?;
+    // The genesis was written in one batch, with its sum, before anything was said.
+    let was_begun = heads.newest.is_some() || store.local(Local::Sum)?.is_some() || own > 0 && !forgot;
+    if was_begun && store.get(Table::Meta, PROGRESS_ROW)?.is_none() {
+        return Err(DamagedState("progress: missing".into()).into());
+    }
     let early = published::read(genesis, store)?;
     // Whose state was lost shows nothing before the cluster signed one: what is there may be older than it knows.
     if early.is_whole && (!forgot || heads.newest.is_some()) {
@@ -93,8 +99,6 @@ pub fn recover<S: Store>(
     let zones = early.view.zones;
     let machine = match load(genesis, zones, store, &mut heads)? {
         Some(machine) => machine,
-        // Whoever holds a signed state had one.
-        None if heads.newest.is_some() => return Err(DamagedState("all rows are gone".into()).into()),
         None => {
             let (machine, rows) = Machine::genesis(genesis)?;
             rows.iter().for_each(|row| heads.tree.apply(row));
@@ -106,7 +110,11 @@ pub fn recover<S: Store>(
     // A replica that lost its disk counts on from what the others know of it.
     let boot = store.next_boot()?.max(machine.scheduler().boot_of(me).map_or(1, |boot| boot + 1));
     let order = recover_order(public, store)?;
-    let staged = store.staged().map(Staged::read).transpose()?.flatten();
+    let staged = match store.staged().map(Staged::read) {
+        // It is copied anew, if need be.
+        Some(Err(StoreError::Corrupt { .. })) => None,
+        staged => staged.transpose()?.flatten(),
+    };
     Ok(Recovery { machine, order, own_last, forgot, boot, heads, staged })
 }
 

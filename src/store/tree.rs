@@ -491,7 +491,9 @@ mod tests {
         }
 
         #[test]
-        fn copied_rows_have_the_digest_of_their_bucket(rows in prop::collection::vec(row(), 0..60)) {
+        fn copied_rows_have_the_digest_of_their_bucket(
+            rows in prop::collection::vec(row(), 0..60), later in prop::collection::vec(row(), 0..20),
+        ) {
             let mut tree = tree_of(&rows);
             tree.root();
             let digests = tree.bucket_digests();
@@ -511,6 +513,12 @@ mod tests {
             prop_assert_eq!(sorted.local_sums(), tree.local_sums());
             prop_assert_eq!(sorted.bucket_digests(), digests.clone());
             let present = || state.iter().filter_map(|((table, key), value)| Some((*table, key, value.as_ref()?)));
+            for row in &later {
+                sorted.apply(row);
+                tree.apply(row);
+                prop_assert_eq!((sorted.root(), sorted.local_sums()), (tree.root(), tree.local_sums()));
+                prop_assert_eq!(sorted.prove(row.table, &row.key), tree.prove(row.table, &row.key));
+            }
             for (index, expected) in digests.iter().enumerate() {
                 let mut bytes = Vec::new();
                 for (table, key, value) in present().filter(|(table, key, _)| bucket(*table, key) == index) {

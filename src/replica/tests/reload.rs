@@ -5,7 +5,7 @@ use crate::codec;
 use crate::crypto::digest::Digest;
 use crate::directory::operation::Action;
 use crate::replica::heads::Head;
-use crate::replica::machine::Machine;
+use crate::replica::machine::{Machine, PROGRESS_ROW};
 use crate::replica::published;
 use crate::rows::{Row, Table};
 use crate::store::memory::MemoryStore;
@@ -119,21 +119,42 @@ fn a_replica_that_stopped_as_diverged_does_not_start_again() {
     assert!(shown.is_empty());
 }
 
+/// What a disk held before the first head was signed.
+fn without_heads(store: &MemoryStore) -> Batch {
+    let rows = Table::STATE.into_iter().flat_map(|table| {
+        let rows = store.scan(table, &[]).unwrap();
+        rows.into_iter().map(move |(key, value)| Row::put(table, key, value))
+    });
+    let blocks = store.blocks_from(0).unwrap();
+    let blocks = blocks.into_iter().map(|stored| (stored.round, stored.author, stored.digest, stored.bytes));
+    let local = [Local::Sum, Local::Published].map(|sum| (sum, store.local(sum).unwrap().unwrap()));
+    let own = Some(store.own_last().unwrap());
+    Batch { rows: rows.collect(), blocks: blocks.collect(), local: local.into(), own, ..Batch::default() }
+}
+
+/// It would begin at the genesis again, with the order's place and other rows of a later time.
+#[test]
+fn a_row_of_progress_that_vanished_is_damage_also_before_the_first_signed_head() {
+    let mut world = one_down();
+    let (recovered, shown) = world.recover_after(3, |store| {
+        let mut young = without_heads(store);
+        young.rows.retain(|row| (row.table, &row.key[..]) != (Table::Meta, PROGRESS_ROW));
+        *store = MemoryStore::create(fixture().public.network, &store.genesis().unwrap());
+        store.commit(young, Durability::Sync).unwrap();
+    });
+    let error = recovered.err().expect("a row is missing");
+    assert!(error.is_damage() && error.to_string().contains("progress"), "{error}");
+    assert!(shown.is_empty());
+}
+
 /// What it executed again from blocks may be older than what its readers saw, also after another start.
 #[test]
 fn a_state_that_was_given_up_is_not_shown_before_the_cluster_signed_one() {
     let mut world = one_down();
     let (recovered, shown) = world.recover_after(3, |store| {
-        let rows = Table::STATE.into_iter().flat_map(|table| {
-            let rows = store.scan(table, &[]).unwrap();
-            rows.into_iter().map(move |(key, value)| Row::put(table, key, value))
-        });
-        let blocks = store.blocks_from(0).unwrap();
-        let blocks = blocks.into_iter().map(|stored| (stored.round, stored.author, stored.digest, stored.bytes));
-        let local = [Local::Sum, Local::Published].map(|sum| (sum, store.local(sum).unwrap().unwrap()));
-        let young = Batch { rows: rows.collect(), blocks: blocks.collect(), local: local.into(), ..Batch::default() };
+        let young = without_heads(store);
         store.give_up_state().unwrap();
-        store.commit(young, Durability::Sync).unwrap();
+        store.commit(Batch { own: None, ..young }, Durability::Sync).unwrap();
     });
     let recovery = recovered.unwrap();
     assert!(recovery.forgot && recovery.heads.newest.is_none() && recovery.machine.progress().height > 0);

@@ -10,6 +10,7 @@ use crate::replica::{Parts, Replica};
 use crate::sim::check::Sight;
 use crate::sim::delays::{MS, Micros};
 use crate::sim::process::{CheckOnce, Input};
+use crate::store::Store;
 
 impl World {
     pub(super) fn restart(&mut self, process: usize) {
@@ -26,7 +27,8 @@ impl World {
             Ok(recovery) => recovery,
             // It stopped for good.
             Err(RecoverError::Diverged { .. }) => return,
-            Err(_) => return self.replace_disk(process),
+            Err(_) if (state.life / 2).is_multiple_of(2) => return self.replace_disk(process),
+            Err(_) => return self.give_up_state(process),
         };
         let (replica, effects) = Replica::start(Parts {
             me: id,
@@ -85,10 +87,28 @@ impl World {
         self.schedule(back_after, Event::Restart { process });
     }
 
+    /// What is on the disk is wrong: the replica goes on without its state, as `node::run` does, and knows that it has none.
+    fn give_up_state(&mut self, process: usize) {
+        if !self.may_be_damaged(process) {
+            return;
+        }
+        self.count("state given up");
+        self.processes[process].store.give_up_state().expect("memory takes it");
+        self.schedule(20 * MS, Event::Restart { process });
+    }
+
+    fn may_be_damaged(&mut self, process: usize) -> bool {
+        let may = self.plan.forgetful == Some(self.processes[process].id);
+        if !may {
+            self.violate("simulator", format!("the disk of process {process} is damaged, and nobody did it"));
+        }
+        may
+    }
+
     /// What is on the disk is wrong: the replica comes back with an empty one, and knows that it forgot.
     pub(super) fn replace_disk(&mut self, process: usize) {
-        if self.plan.forgetful != Some(self.processes[process].id) {
-            return self.violate("simulator", format!("the disk of process {process} is damaged, and nobody did it"));
+        if !self.may_be_damaged(process) {
+            return;
         }
         self.count("disk replaced");
         if self.processes[process].core.is_some() {

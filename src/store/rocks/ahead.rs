@@ -8,7 +8,7 @@ use std::thread;
 
 use rocksdb::{DBRawIterator, ReadOptions};
 
-use super::reader::{RocksReader, database_error, read_options};
+use super::reader::{RocksReader, database_error, io_error, read_options};
 use crate::limits::{PAGE_AHEAD, PAGES_AHEAD, READ_AHEAD};
 use crate::rows::Table;
 use crate::store::schema::{self, ROWS};
@@ -30,13 +30,15 @@ struct Page {
 impl RocksReader {
     pub(super) fn read_ahead(&self, table: Table, prefix: &[u8], see: &mut See<'_>) -> Result<(), StoreError> {
         let mut rows = Rows::new(self, table, prefix);
-        if rows.page()?.show(see).is_break() || !rows.iterator.valid() {
-            // Also when the iterator failed: then there is no next row, and this says why.
+        if rows.page()?.show(see).is_break() {
+            return Ok(());
+        }
+        if !rows.iterator.valid() {
             return rows.check();
         }
         thread::scope(|scope| {
             let (sender, pages) = sync_channel(PAGES_AHEAD);
-            scope.spawn(move || {
+            let read_on = move || {
                 while rows.iterator.valid() {
                     let page = rows.page();
                     let failed = page.is_err();
@@ -48,7 +50,9 @@ impl RocksReader {
                 if let Err(error) = rows.check() {
                     let _ = sender.send(Err(error));
                 }
-            });
+            };
+            let spawned = thread::Builder::new().name("read-ahead".into()).spawn_scoped(scope, read_on);
+            spawned.map_err(|error| io_error(&self.path, &error))?;
             for page in pages {
                 if page?.show(see).is_break() {
                     break;
