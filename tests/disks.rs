@@ -13,6 +13,7 @@ use support::dns::{delv, dig, serial, try_dig};
 use support::process::{Process, Run, signal};
 use support::testbed::{Testbed, copy_folder, torrens};
 use support::{Steps, eventually};
+use torrens::config::SecretBundle;
 
 const ZONE: &str = "names.example.";
 const ALICE: &str = "alice.names.example.";
@@ -143,14 +144,43 @@ impl Bed {
     }
 }
 
+/// Replica 3, which does not run, has one of replica 0's shares in the place of its own.
+fn foreign_shares_are_refused(bed: &Bed) {
+    let (home, data) = (bed.bed.path("replica-3"), bed.data(3));
+    let (file, own) = (home.join("secrets.key"), bed.bed.folder.path().join("own.key"));
+    fs::rename(&file, &own).unwrap();
+    type Swap = fn(&mut SecretBundle, SecretBundle);
+    let swaps: [(&str, Swap); 5] = [
+        ("coin share", |ours, theirs| ours.coin_share = theirs.coin_share),
+        ("sealing share", |ours, theirs| ours.sealing_share = theirs.sealing_share),
+        ("head share", |ours, theirs| ours.head_share = theirs.head_share),
+        ("RSA share", |ours, theirs| ours.rsa_share = theirs.rsa_share),
+        ("secret share", |ours, theirs| ours.zone_shares = theirs.zone_shares),
+    ];
+    for (what, swap) in swaps {
+        let mut ours = SecretBundle::read(&own).unwrap();
+        swap(&mut ours, SecretBundle::read(&bed.bed.path("replica-0/secrets.key")).unwrap());
+        ours.write(&file).unwrap();
+        for lost in [&[][..], &["--lost-disk"]] {
+            Run::of(torrens().arg("replica").arg("--dir").arg(&home).args(lost)).wrong(what);
+        }
+        fs::remove_file(&file).unwrap();
+    }
+    fs::rename(&own, &file).unwrap();
+    assert!(data.exists() && !data.with_extension("lost-1").exists());
+}
+
 #[test]
 fn a_replica_loses_its_disk_has_it_set_back_or_damaged_and_rejoins_under_its_name() {
     let mut steps = Steps::new();
     steps.next("a testbed");
     let mut bed = Bed::start();
 
-    steps.next("replica 3 loses its disk, and nothing is left of it");
     bed.kill(3);
+    steps.next("a share of another replica is refused before anything is read or moved");
+    foreign_shares_are_refused(&bed);
+
+    steps.next("replica 3 loses its disk, and nothing is left of it");
     fs::remove_dir_all(bed.data(3)).unwrap();
     bed.change(2);
     let home = bed.bed.path("replica-3");

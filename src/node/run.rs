@@ -75,7 +75,7 @@ async fn serve(
 ) -> anyhow::Result<()> {
     descriptors::provide(config);
     if conduct.lost_disk {
-        begin_after_loss(home, &config.data)?;
+        begin_after_loss(home, config, &secrets)?;
     }
     let store = RocksStore::open_any(&config.data)?;
     write_pid(home)?;
@@ -190,18 +190,21 @@ async fn serve(
     result
 }
 
-/// A new database in the place of one that is lost; what is left of that is moved aside.
-fn begin_after_loss(home: &Path, data: &Path) -> anyhow::Result<()> {
-    let genesis = std::fs::read(home.join(GENESIS_FILE))
+/// A new database in the place of one that is lost; what is left of that is moved aside. Nothing is moved if the replica
+/// could not run then.
+fn begin_after_loss(home: &Path, config: &ReplicaConfig, secrets: &SecretBundle) -> anyhow::Result<()> {
+    let data = &config.data;
+    let bytes = std::fs::read(home.join(GENESIS_FILE))
         .with_context(|| format!("{}: take it from another replica's directory", home.join(GENESIS_FILE).display()))?;
-    let network = Genesis::from_bytes(&genesis)?.network();
+    let genesis = Genesis::from_bytes(&bytes)?;
+    check_keys(config, secrets, &genesis)?;
     if data.exists() {
         let aside = (1..).map(|number| data.with_extension(format!("lost-{number}"))).find(|path| !path.exists());
         let aside = aside.expect("some number is free");
         std::fs::rename(data, &aside).with_context(|| format!("cannot move {} aside", data.display()))?;
         tracing::warn!(to = %aside.display(), "what is left of the old data directory was moved");
     }
-    RocksStore::create_after_loss(data, network, &genesis)?;
+    RocksStore::create_after_loss(data, genesis.network(), &bytes)?;
     Ok(())
 }
 
