@@ -28,8 +28,8 @@
 //! # Divergence
 //!
 //! If a kernel signed another head for a height of ours, or a quorum did, then our state is not the cluster's: a broken
-//! disk, or a bug. The replica stops at once and answers nothing any more; its files stay as
-//! they are, with a mark beside them, so that it does not start again.
+//! disk, or a bug. The replica stops at once and answers nothing any more; its files stay as they are, with a mark beside
+//! them, so that it does not start again.
 
 mod head;
 #[cfg(test)]

@@ -7,7 +7,8 @@
 //!                 "genesis"                                    bytes of the ceremony
 //!                 "own"                                        round of the replica's own last block, u64 big-endian
 //!                 "boot"                                       number of starts, u64 big-endian
-//!                 "head", "checkpoint", "due", "sum", …        local records, see `Local`
+//!                 "head", "checkpoint", "due", "sum",          local records, see `Local`
+//!                 "published", "lost", "given-up", "diverged"
 //! rows            table, 1 byte ‖ key of the row               value of the row
 //! blocks          round, u64 big-endian ‖ author, 1 byte ‖     bytes of the block
 //!                 digest, 32 bytes

@@ -454,6 +454,21 @@ fn a_value_changed_behind_rocksdbs_checksums_is_not_served() {
 }
 
 #[test]
+fn a_database_of_another_schema_is_refused_and_not_taken_for_damaged() {
+    let (directory, _) = sample();
+    {
+        let families = [schema::META, schema::ROWS, schema::BLOCKS];
+        let path = directory.path().join("rocks");
+        let database = rocksdb::DB::open_cf(&rocksdb::Options::default(), path, families).unwrap();
+        let value = schema::seal(schema::META, schema::SCHEMA_KEY, 1u32.to_be_bytes().to_vec());
+        database.put_cf(database.cf_handle(schema::META).unwrap(), schema::SCHEMA_KEY, value).unwrap();
+    }
+    let error = RocksStore::open(directory.path(), NETWORK).err().unwrap();
+    let path = directory.path().into();
+    assert_eq!(error, StoreError::WrongSchema { path, found: 1, expected: schema::SCHEMA });
+}
+
+#[test]
 fn a_lost_database_is_not_a_first_start() {
     let directory = tempfile::tempdir().unwrap();
     let error = RocksStore::open(directory.path(), NETWORK).err().unwrap();

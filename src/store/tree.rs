@@ -55,8 +55,7 @@ pub struct StateTree {
     /// Buckets that changed since the last root.
     dirty: BTreeSet<usize>,
     rows: u64,
-    sum: RowSum,
-    published: RowSum,
+    sums: Sums,
 }
 
 #[derive(Clone, Default)]
@@ -78,8 +77,7 @@ struct Entry {
 #[derive(Default)]
 pub struct RowDigests {
     entries: Vec<Entry>,
-    sum: RowSum,
-    published: RowSum,
+    sums: Sums,
 }
 
 /// That a row is in the state, or is not.
@@ -111,8 +109,7 @@ impl Default for StateTree {
             nodes,
             dirty: BTreeSet::new(),
             rows: 0,
-            sum: RowSum::default(),
-            published: RowSum::default(),
+            sums: Sums::default(),
         }
     }
 }
@@ -149,14 +146,7 @@ impl StateTree {
         }
         bucket.bytes += u64::from(bytes);
         self.dirty.insert(index);
-        replaced.iter().chain([&content]).for_each(|content| self.toggle(table, content));
-    }
-
-    fn toggle(&mut self, table: Table, content: &Digest) {
-        self.sum.toggle(content);
-        if table == Table::Signed {
-            self.published.toggle(content);
-        }
+        replaced.iter().chain([&content]).for_each(|content| self.sums.toggle(table, content));
     }
 
     fn remove(&mut self, table: Table, place: Digest) {
@@ -167,7 +157,7 @@ impl StateTree {
             bucket.bytes -= u64::from(removed.bytes);
             self.rows -= 1;
             self.dirty.insert(index);
-            self.toggle(table, &removed.content);
+            self.sums.toggle(table, &removed.content);
         }
     }
 
@@ -179,7 +169,7 @@ impl StateTree {
     /// All contents, exclusive-or'ed: it costs nothing to keep up and is written with every batch, so that a row that
     /// vanished or came back from an older time is noticed at the next start. It detects accidents only.
     pub fn sum(&self) -> Digest {
-        self.sum.digest()
+        self.sums.all.digest()
     }
 
     /// Both sums, as they are written with a batch.
@@ -189,7 +179,7 @@ impl StateTree {
 
     /// Of the published zones alone ([`Table::Signed`]), which are shown before all else is read.
     pub fn published_sum(&self) -> Digest {
-        self.published.digest()
+        self.sums.published.digest()
     }
 
     /// The root over all rows.
@@ -247,10 +237,7 @@ impl RowDigests {
     pub fn add(&mut self, table: Table, key: &[u8], value: &[u8]) -> usize {
         let place = place(table, key);
         let entry = Entry::new(table, key, value, place);
-        self.sum.toggle(&entry.content);
-        if table == Table::Signed {
-            self.published.toggle(&entry.content);
-        }
+        self.sums.toggle(table, &entry.content);
         self.entries.push(entry);
         bucket_of(&place)
     }
@@ -273,8 +260,7 @@ impl RowDigests {
             dirty: (0..BUCKETS).filter(|&index| !buckets[index].entries.is_empty()).collect(),
             buckets,
             rows: self.entries.len() as u64,
-            sum: self.sum,
-            published: self.published,
+            sums: self.sums,
             ..StateTree::default()
         }
     }
@@ -394,6 +380,22 @@ impl RowSum {
 
     pub fn digest(self) -> Digest {
         self.0
+    }
+}
+
+/// Of all rows, and of the published zones alone.
+#[derive(Clone, Copy, Default)]
+struct Sums {
+    all: RowSum,
+    published: RowSum,
+}
+
+impl Sums {
+    fn toggle(&mut self, table: Table, content: &Digest) {
+        self.all.toggle(content);
+        if table == Table::Signed {
+            self.published.toggle(content);
+        }
     }
 }
 

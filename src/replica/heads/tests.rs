@@ -91,9 +91,9 @@ fn a_kernel_that_signed_another_head_of_our_height_stops_us_and_one_replica_does
     // A share that is not the one of its sender counts for nothing.
     assert!(heads.receive_share(ReplicaId(3), &share(1, &theirs)).is_empty() && !heads.diverged());
     let effects = heads.receive_share(ReplicaId(2), &share(2, &theirs));
-    assert!(
-        matches!(&effects[..], [Effect::Write(_), Effect::Diverged { ours: a, theirs: b }] if (*a, *b) == (ours, theirs))
-    );
+    let [Effect::Write(batch), Effect::Diverged { ours: a, theirs: b }] = &effects[..] else { panic!("{effects:?}") };
+    assert_eq!((*a, *b), (ours, theirs));
+    assert_eq!(codec::decode(&batch.local[&Local::Diverged], MAX_HEAD_MESSAGE), Ok((ours, theirs)));
     assert!(heads.diverged());
 }
 
